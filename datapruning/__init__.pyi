@@ -39,6 +39,7 @@ from datapruning.tools.soft_labels import SoftLabels as SoftLabels
 from datapruning.tools.soft_labels import soft_labels as soft_labels
 from datapruning.tools.trained_model import TrainedModel as TrainedModel
 from datapruning.tools.trained_model import load_model as load_model
+from datapruning.training.distillation.weight_search import WeightSearch as WeightSearch
 from datapruning.training.kd_loss import KDLoss as KDLoss
 from datapruning.version import __version__ as __version__
 

@@ -12,7 +12,7 @@ import pytest
 
 from datapruning.utils.system import PROJECT_ROOT
 
-FOLDERS = ("datapruning", "scorers", "teachers", "recipes", "tests", "benchmarks", "scripts", "docs")
+FOLDERS = ("datapruning", "scorers", "teachers", "recipes", "tests", "benchmarks", "scripts", "docs", "examples")
 CODE = sorted(path for top in FOLDERS for path in (PROJECT_ROOT / top).rglob("*.py"))
 PAGES = [
     PROJECT_ROOT / "README.md", PROJECT_ROOT / "CONTRIBUTING.md", PROJECT_ROOT / "mkdocs.yml",

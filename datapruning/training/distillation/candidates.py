@@ -47,16 +47,27 @@ def augmentations(context: Context) -> tuple[Augmentation, ...]:
 
 
 def search_space(context: Context, num_teachers: int) -> list[Candidate]:
-    """Every candidate of a search, labels alone among them; each once."""
+    """Every candidate of the search of a run, labels alone among them; each once."""
     kd = context.recipe.kd
     temperatures = (kd.temperature,) if is_held(context, "temperature") else TEMPERATURES
+    return all_candidates(augmentations(context), temperatures, num_teachers, confidence_weighting=kd.confidence_weighting)
+
+
+def all_candidates(
+    augmentations: Sequence[Augmentation],
+    temperatures: Sequence[float],
+    num_teachers: int,
+    *,
+    confidence_weighting: bool = False,
+) -> list[Candidate]:
+    """Every candidate with one of these augmentations, temperatures and teachers; each once, in a fixed order."""
     space = []
-    for augmentation in augmentations(context):
+    for augmentation in augmentations:
         space.append(LABELS_ONLY.model_copy(update={"augmentation": augmentation}))
         for weight, temperature, teacher in itertools.product(WEIGHTS, temperatures, range(num_teachers)):
             candidate = Candidate(
                 weight=weight, temperature=temperature, teacher=teacher, augmentation=augmentation,
-                confidence_weighting=kd.confidence_weighting and weight < 1,
+                confidence_weighting=confidence_weighting and weight < 1,
             )  # fmt: skip
             space.append(candidate)
     return space

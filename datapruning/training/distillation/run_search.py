@@ -19,11 +19,13 @@ from datapruning.io.trial_store import TrialConfig, TrialStore
 from datapruning.models.flops import network_flops
 from datapruning.runs.context import Context
 from datapruning.runs.result import TeachingRecord
-from datapruning.runs.training_records import LABELS_ONLY, Candidate, KDSearch, ProbeResult, Regime
+from datapruning.runs.training_records import Candidate, KDSearch, ProbeResult
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.distillation.candidates import context_for, describe_difference, loss_for
-from datapruning.training.distillation.response import Posterior, Probes, evaluate_probe, posterior, response_curve
+from datapruning.training.distillation.candidate_search import CandidateSearch, Proposal
+from datapruning.training.distillation.candidates import context_for, loss_for
+from datapruning.training.distillation.response import Posterior, evaluate_probe, response_curve
 from datapruning.training.distillation.training_run import TrainingRun
+from datapruning.training.distillation.training_steps import TrainingSteps
 from datapruning.training.distillation.validation import ValidationSet, choose_validation_set, probe_budget, search_cost
 from datapruning.training.distributed.sharding import global_batch_sizes
 from datapruning.training.evaluate import decode_bits, encode_bits, predict_correct
@@ -36,8 +38,6 @@ from datapruning.utils.hashing import config_hash
 
 PREFIX, PREFIX_PROGRESS = "shared-prefix", "shared-prefix-progress"
 """Checkpoints: the state at the end of the shared prefix, and the one that its training resumes from."""
-MIN_IMPROVEMENT = 0.05
-"""Points that the next probe must be expected to gain."""
 
 
 class LabelSource(Protocol):
@@ -65,21 +65,6 @@ class LabelSource(Protocol):
     def labels(self, context: Context, ids: NDArray[np.int64], teacher: int, epochs: range) -> SoftLabels:
         """The soft labels of a candidate teacher, filled for `ids` int64 in the context's views of these epochs."""
         ...
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What a run begins with, and what it may change to.
-
-    `space` are all candidates and `expected` float64 their accuracies by the prior, in points; `initial` is the best of
-    them. `regime` is None where the KD weight is given; `held` is what may not be chosen.
-    """
-
-    initial: Candidate
-    space: Sequence[Candidate]
-    expected: NDArray[np.float64]
-    regime: Regime | None
-    held: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -141,6 +126,7 @@ class Search:
         self._training_run, self._plan, self._source, self._proposal = training_run, plan, source, proposal
         self._store = TrialStore(training_run.run.folder / "search", {"run": "probes of the run beside"})
         self._prefix = Checkpoint(training_run.run.checkpoint_path(PREFIX))
+        self._probe_steps = TrainingSteps(plan.prefix_steps, plan.prefix_steps + plan.probe_steps, is_probe=True)
 
     def run(self) -> tuple[Candidate, KDSearch]:
         """Train the shared prefix with the proposal, unless its checkpoint exists; probe candidates; decide.
@@ -148,35 +134,32 @@ class Search:
         Returns the candidate that is chosen, and the record of the search without its views.
         """
         plan, proposal, validation = self._plan, self._proposal, self._plan.validation
+        search = CandidateSearch(proposal, validation.weights, self._context.recipe.kd.max_probes)
         self._train_prefix()
         info(
-            f"KD weight: after {plan.prefix_epochs} epochs, up to {self._max_probes} probes of "
+            f"KD weight: after {plan.prefix_epochs} epochs, up to {search.max_probes} probes of "
             f"{plan.probe_steps} steps (the run has {plan.num_steps:,}), validated on {len(validation.ids):,} "
             f"{validation.kind} samples"
         )
-        results, correct, cost = list[ProbeResult](), list[NDArray[np.bool_]](), NO_COST
-        labels_cost: dict[tuple[str, int], ComputeCost] = {}
-        while (candidate := self._next_candidate(results, correct)) is not None:
+        cost, labels_cost = NO_COST, dict[tuple[str, int], ComputeCost]()
+        while (candidate := search.next_candidate()) is not None:
             before = self._source.cost
-            result, right, probe_cost = self._probe(candidate)
+            result, correct, probe_cost = self._probe(candidate)
             kind = candidate.augmentation, candidate.teacher
             spent = replace(self._source.cost - before, seconds=0.0)  # they are counted with all other labels
             labels_cost[kind] = labels_cost.get(kind, NO_COST) + spent
-            results.append(result)
-            correct.append(right)
+            search.add(result, correct)
             cost += probe_cost
-        known = self._posterior(results, correct)
+        known = search.posterior()
         chosen = proposal.space[known.best]
         of_chosen = chosen.augmentation, chosen.teacher  # whose labels are part of the run
         labels = sum((spent for kind, spent in labels_cost.items() if kind != of_chosen), NO_COST)
         cost += labels
         trainings = round(cost.training_passes / (plan.num_samples * self._context.recipe.self_distill.compute), 4)
-        difference = describe_difference(chosen, proposal.initial)
-        instead = f"instead of {difference}, which the prior proposed" if difference else "as the prior proposed"
-        info(f"KD weight {chosen} is chosen, {instead}; the search cost {trainings:.2f} trainings")
+        info(f"{search.describe_choice(chosen)}; the search cost {trainings:.2f} trainings")
         return chosen, KDSearch(
             **dict(chosen), proposed=proposal.initial, regime=proposal.regime, held=proposal.held,
-            num_views=self._context.recipe.views.num_views, probes=tuple(results),
+            num_views=self._context.recipe.views.num_views, probes=tuple(search.results),
             curve=response_curve(proposal.space, known, chosen), validation=validation.kind,
             validation_size=len(validation.ids), early_teacher_gain=self._early_gain(known), labels=labels,
             samples_seen=cost.samples_seen, evaluated=cost.evaluated, flops=cost.flops or 0, cost=trainings,
@@ -189,10 +172,6 @@ class Search:
             return None
         finished = space.index(chosen.model_copy(update={"teacher": 0}))
         return round(float(known.mean[known.best] - known.mean[finished]), 2)
-
-    @property
-    def _max_probes(self) -> int:
-        return min(len(self._proposal.space), self._context.recipe.kd.max_probes)
 
     @property
     def _context(self) -> Context:
@@ -211,29 +190,6 @@ class Search:
         progress = Checkpoint(training_run.run.checkpoint_path(PREFIX_PROGRESS))
         trainer.fit(progress, save_final_to=self._prefix, stop_epoch=plan.prefix_epochs)
 
-    def _next_candidate(self, results: Sequence[ProbeResult], correct: Sequence[NDArray[np.bool_]]) -> Candidate | None:
-        """The candidate to probe next; None: no more.
-
-        What the prior proposes and labels alone come first, so that a teacher that does harm is noticed in any regime.
-        """
-        space, initial = self._proposal.space, self._proposal.initial
-        labels_only = LABELS_ONLY.model_copy(update={"augmentation": initial.augmentation})
-        first = [candidate for candidate in dict.fromkeys([initial, labels_only]) if candidate in space]
-        if len(results) >= self._max_probes:
-            return None
-        if len(results) < len(first):
-            return first[len(results)]
-        gain = self._posterior(results, correct).expected_improvement()
-        probed = {result.candidate for result in results}
-        gain[[candidate in probed for candidate in space]] = 0
-        best = int(np.argmax(np.round(gain, 9)))
-        return space[best] if gain[best] > MIN_IMPROVEMENT else None
-
-    def _posterior(self, results: Sequence[ProbeResult], correct: Sequence[NDArray[np.bool_]]) -> Posterior:
-        proposal, weights = self._proposal, self._plan.validation.weights
-        probes = Probes([result.candidate for result in results], np.array(correct, np.bool_), weights)
-        return posterior(proposal.space, proposal.expected, probes, proposal.initial)
-
     def _probe(self, candidate: Candidate) -> tuple[ProbeResult, NDArray[np.bool_], ComputeCost]:
         """The result of a probe, the validation samples that it got right (bool), and its cost without soft labels."""
         plan, validation = self._plan, self._plan.validation
@@ -250,12 +206,11 @@ class Search:
 
     def _train_probe(self, candidate: Candidate, loss: Loss, _: TrialConfig) -> dict[str, Any]:
         plan, training_run = self._plan, self._run_of(candidate)
-        rate = learning_rate(training_run.training, plan.prefix_steps, plan.num_steps)
+        schedule = partial(learning_rate, training_run.training, steps=plan.num_steps)
         training = training_run.training.replace(infobatch=0.0)  # too few steps to skip any
         trainer = training_run.trainer(
-            training, plan.ids, loss, num_steps=plan.prefix_steps + plan.probe_steps,
-            description=f"probe, KD weight {candidate}",
-            lr_schedule=lambda step: rate * (1 - (step - plan.prefix_steps + 0.5) / plan.probe_steps),
+            training, plan.ids, loss, num_steps=self._probe_steps.stop,
+            description=f"probe, KD weight {candidate}", lr_schedule=partial(self._probe_steps.learning_rate, schedule),
         )  # fmt: skip
         end, start = trainer.fit(_probe_checkpoint(training_run, candidate), init_from=self._prefix), self._prefix.state()
         return {

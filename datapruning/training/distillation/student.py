@@ -11,9 +11,10 @@ from datapruning.runs.result import PhaseCosts, PhaseSeconds, StudentMetadata, S
 from datapruning.runs.run import FinishedRun, Run
 from datapruning.runs.training_records import LABELS_ONLY, Candidate, KDSearch
 from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.distillation.candidate_search import Proposal
 from datapruning.training.distillation.candidates import SETTING_KEYS, context_for, is_held, loss_for, search_space
 from datapruning.training.distillation.prior import measure_regime, propose, proposed_views
-from datapruning.training.distillation.run_search import PREFIX, LabelSource, Proposal, Search, plan_search, teacher_labels
+from datapruning.training.distillation.run_search import PREFIX, LabelSource, Search, plan_search, teacher_labels
 from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
 from datapruning.training.losses import SoftLabels
 from datapruning.training.schedules import planned_epochs
@@ -119,11 +120,9 @@ def _propose(
     regime = measure_regime(source.labels(context, ids, 0, range(1)), data.train.labels, ids, epochs, data.classes)
     resized, ages = bool(context.recipe.views.scale), source.teacher_ages
     initial, expected = propose(kd.prior, space, regime, recipe_resized=resized, teacher_ages=ages)
-    info(
-        f"KD weight: {regime.kept_per_class:.1f} kept samples a class, {epochs:,} epochs; the teacher agrees with "
-        f"{regime.agreement:.1%} of their labels (mean confidence {regime.confidence:.2f}); the prior proposes {initial}"
-    )
-    return Proposal(initial, space, expected, regime, held)
+    proposal = Proposal(initial, space, expected, regime, held)
+    info(proposal.describe())
+    return proposal
 
 
 def _with_measurements(
