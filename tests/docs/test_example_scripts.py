@@ -42,3 +42,16 @@ def test_kd_in_an_own_loop_helps(tmp_path: Path) -> None:
     teacher, labels_alone, with_teacher = (float(number) for number in re.findall(r"([\d.]+)%", output))
     assert teacher > 97
     assert with_teacher > labels_alone > 80
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("package", "name", "least"), [("lightning", "metrics", 0.75), ("transformers", "accuracy", 0.6)])
+@pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning")  # by lightning
+@pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+def test_distillation_in_other_frameworks(
+    package: str, name: str, least: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    monkeypatch.chdir(tmp_path)
+    result = runpy.run_path(str(EXAMPLES / f"{package}_kd.py"))[name]
+    assert (result["test accuracy"] if isinstance(result, dict) else result) > least

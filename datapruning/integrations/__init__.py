@@ -1,0 +1,1 @@
+"""Recording and distillation in other frameworks' training loops; each module imports its framework."""
