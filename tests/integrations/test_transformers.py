@@ -120,7 +120,7 @@ def test_what_is_missing_is_named(transformers: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="set remove_unused_columns=False"):
         make_trainer(transformers, tmp_path, Images(), options={"remove_unused_columns": True})
     recorder = dp.record(tmp_path / "r", "data", total=40, epochs=1)
-    with pytest.raises(InvalidValue, match="the recorder needs the columns labels and sample_id; the batch has pixel_values, labels"):
+    with pytest.raises(InvalidValue, match="columns labels and sample_id; the batch has pixel_values, labels"):
         make_trainer(transformers, tmp_path, Images("labels"), recorder=recorder).train()
     with pytest.raises(InvalidValue, match="teacher logits of this shape are needed, got none"):
         make_trainer(transformers, tmp_path, Images("labels", "sample_id"), criterion=dp.KDLoss(0.5)).train()
