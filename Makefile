@@ -20,6 +20,7 @@ test: check ## lint, types, layers, then the tests but for the slow ones (ARGS="
 	$(BIN)/pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 test-slow: $(READY) ## the tests that `make test` leaves out (ARGS="..." goes to pytest)
+	@scripts/setup.sh browser
 	$(BIN)/pytest $(PARALLEL) -m slow $(ARGS)
 
 check: $(READY) ## lint, types and layers only

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Prepares this checkout: system packages, uv, then .venv with the versions of requirements.txt.
 #   scripts/setup.sh          what `make` calls; does nothing when all is up to date
+#   scripts/setup.sh browser  installs Chromium, which `make test-slow` looks at pages with; without it those tests are skipped
 #   scripts/setup.sh lock     writes requirements.txt anew (further arguments go to `uv pip compile`)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -81,6 +82,20 @@ install_system_packages() {
     [[ -z $missing ]] || die "still missing after the installation: $missing"
 }
 
+install_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        command -v "$name" >/dev/null && return
+    done
+    if ! command -v apt-get >/dev/null || { [[ $(id -u) != 0 ]] && ! command -v sudo >/dev/null; }; then
+        say "no Chromium: the tests of pages in a browser are skipped"
+        return
+    fi
+    say "installing Chromium for the tests of pages"
+    apt_get update || true
+    apt_get install -y --no-install-recommends chromium || say "could not install chromium: its tests are skipped"
+}
+
 prepare_uv() { # sets UV
     UV=uv
     has_uv && return
@@ -131,6 +146,8 @@ if [[ ${1:-} == lock ]]; then
     "$UV" pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 \
         --no-annotate --no-header -o requirements.txt "${@:2}"
     say "requirements.txt is written"
+elif [[ ${1:-} == browser ]]; then
+    install_browser
 elif ! up_to_date; then
     install_system_packages
     prepare_uv

@@ -16,7 +16,7 @@ def command(
     ] = None,
     out: Annotated[Path, typer.Option(help="The page; its figures go to a folder next to it.")] = Path("report.html"),
     scores: Annotated[
-        list[Path] | None, typer.Option(help="A scores file in addition to those in the workspace. Repeatable.")
+        list[Path] | None, typer.Option(help="A scores file, or a folder of them, in addition to those found. Repeatable.")
     ] = None,
     label_issues: Annotated[
         list[Path] | None,

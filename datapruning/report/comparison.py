@@ -141,7 +141,7 @@ class Comparison:
 
 
 def check_one_dataset(runs: Sequence[RunRecord]) -> None:
-    """Refuse runs on different datasets: their accuracies do not belong in one figure.
+    """Refuse runs on different datasets, unless one is named: their accuracies do not belong in one figure.
 
     Raises:
         IncompatibleInputs: Names the datasets and one run on each.
@@ -150,11 +150,12 @@ def check_one_dataset(runs: Sequence[RunRecord]) -> None:
     if len(datasets) > 1:
         parts = "; ".join(
             f"{members[0].result.dataset} ({members[0].result.total:,} samples, fingerprint {fingerprint[:12]}): "
-            f"{len(members)} runs, such as {members[0].folder}"
+            f"{plural(len(members), 'run')}, such as {members[0].folder}"
             for fingerprint, members in datasets.items()
         )
         raise IncompatibleInputs(
-            f"these runs are on {len(datasets)} datasets and do not compare; make one report for each. {parts}"
+            f"these runs are on {len(datasets)} datasets and do not compare: {parts}; name the dataset of this report",
+            parameter="data",
         )
 
 

@@ -8,7 +8,8 @@ from typing import TypeVar
 from datapruning.artifacts.label_issues import LabelIssues, load_label_issues
 from datapruning.artifacts.metadata import ScoresMetadata
 from datapruning.artifacts.scores import Scores, load_scores
-from datapruning.errors import IncompatibleInputs, InvalidFile, first_line
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
+from datapruning.io.npz import read_meta
 from datapruning.report.groups import pivot, scorer_order
 from datapruning.report.run_records import RunRecord
 from datapruning.utils.hashing import config_hash
@@ -62,15 +63,21 @@ def _load_files(
 
 
 def find_scores(named: Sequence[Path], workspaces: Sequence[Path], fingerprint: str) -> tuple[list[ScoresFile], LeftOut]:
-    """Scores files that the user named and those in the folders `scores` of workspaces, each content once.
+    """Scores files that the user named, those in the folders `scores` of workspaces and those next to them, each once.
 
-    At most `MAX_SCORES_FILES`, one of them random: every scorer comes before the second seed of any.
+    Of a named folder, its scores files of the dataset are taken. At most `MAX_SCORES_FILES`, one of them random: every
+    scorer comes before the second seed of any.
 
     Raises:
         InvalidFile, IncompatibleInputs: A named file is no scores file, or one of another dataset.
+        InvalidValue: There is no scores file of the dataset in a named folder.
     """
-    loaded, discovered, left_out = _load_files(named, "scores/*.npz", workspaces, load_scores, fingerprint)
-    distinct = [copies[0] for copies in pivot([*loaded, *discovered], lambda file: _identity(file[1].meta)).values()]
+    in_folders = [file for folder in named if folder.is_dir() for file in _named_folder(folder, fingerprint)]
+    named_files = [path for path in named if not path.is_dir()]
+    loaded, discovered, left_out = _load_files(named_files, "scores/*.npz", workspaces, load_scores, fingerprint)
+    beside = [file for root in workspaces for file in _files_beside(root, fingerprint)]
+    every_file = [*loaded, *in_folders, *discovered, *beside]
+    distinct = [copies[0] for copies in pivot(every_file, lambda file: _identity(file[1].meta)).values()]
     distinct.sort(key=lambda file: (file[1].meta.seed or 0, str(file[0])))
     ranked = [
         (rank, file)
@@ -81,6 +88,33 @@ def find_scores(named: Sequence[Path], workspaces: Sequence[Path], fingerprint: 
     names = _names([scores.meta for _, scores in chosen])
     files = [ScoresFile(name, path, scores) for name, (path, scores) in zip(names, chosen, strict=True)]
     return sorted(files, key=lambda file: (scorer_order(file.scores.scorer), file.name)), left_out
+
+
+def _named_folder(folder: Path, fingerprint: str) -> list[tuple[Path, Scores]]:
+    files = _scores_in(folder, fingerprint)
+    if not files:
+        raise InvalidValue(f"{folder} holds no scores file (.npz) of the runs' dataset", parameter="scores")
+    return files
+
+
+def _files_beside(workspace: Path, fingerprint: str) -> list[tuple[Path, Scores]]:
+    """Scores files in the folder of a workspace, and in the folder `scores` there: where `--out` puts them."""
+    parent = workspace.resolve().parent
+    is_workspace = (workspace / "students").is_dir() or (workspace / "sweeps").is_dir()
+    return [*_scores_in(parent, fingerprint), *_scores_in(parent / "scores", fingerprint)] if is_workspace else []
+
+
+def _scores_in(folder: Path, fingerprint: str) -> list[tuple[Path, Scores]]:
+    """The readable scores files of a dataset in a folder, which may hold much else."""
+    files = []
+    for path in sorted(folder.glob("[!.]*.npz")):
+        try:
+            meta = read_meta(path, "a scores")
+            if meta.get("format") == "datapruning.scores" and meta.get("fingerprint") == fingerprint:
+                files.append((path, load_scores(path)))
+        except InvalidFile:
+            continue
+    return files
 
 
 def _names(metas: Sequence[ScoresMetadata]) -> list[str]:

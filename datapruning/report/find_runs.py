@@ -9,6 +9,7 @@ from datapruning.errors import InvalidFile, InvalidValue, first_line
 from datapruning.io.json import read_json
 from datapruning.io.trial import FailedTrial, Trial, read_trial_file
 from datapruning.report.run_records import RunRecord, read_config
+from datapruning.report.selections import name_selections
 from datapruning.runs.result import StudentResult
 from datapruning.runs.run import CONFIG, RESULT
 
@@ -60,6 +61,7 @@ def find_runs(paths: Sequence[Path]) -> RunCollection:
         if collection.failures:
             text += f"; {len(collection.failures)} trials failed ({collection.failures[0][1]})"
         raise InvalidValue(f"{text}; 'dprune train' makes one")
+    collection.runs = name_selections(collection.runs)
     sweeps = [path.resolve() for path in paths if path.resolve().parent.name == SWEEPS]
     roots = [*paths, *(sweep.parent.parent for sweep in sweeps), *(r for run in collection.runs for r in run.workspaces)]
     collection.roots = list({root.resolve(): root for root in roots}.values())

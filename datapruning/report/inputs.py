@@ -9,10 +9,10 @@ from datapruning.artifacts.label_issues import LabelIssues
 from datapruning.data.dataset import Dataset
 from datapruning.data.registry import WORKSPACE, open_dataset
 from datapruning.errors import IncompatibleInputs, UserError, first_line
-from datapruning.report.comparison import Comparison, by_family
+from datapruning.report.comparison import Comparison, by_family, check_one_dataset
 from datapruning.report.dataset_files import ScoresFile
 from datapruning.report.find_runs import RunCollection
-from datapruning.report.run_records import RunRecord
+from datapruning.report.format import join_words
 
 
 @dataclass(frozen=True)
@@ -54,32 +54,42 @@ class ReportInputs:
         return str(absolute.relative_to(self.base)) if absolute.is_relative_to(self.base) else str(absolute)
 
 
-def open_data(
-    runs: Sequence[RunRecord], name: str | None, data_root: Path | None, workspaces: Sequence[Path]
-) -> tuple[Dataset | None, str]:
+def open_data(collection: RunCollection, name: str | None, data_root: Path | None) -> tuple[Dataset | None, str]:
     """The dataset, or None and the reason why it cannot be opened.
 
+    Images that a workspace has decoded are not decoded again. Runs on another dataset than the named one are moved to what
+    is left out of the collection.
+
     Args:
-        runs: Runs on one dataset.
+        collection: The runs.
         name: The dataset as the user named it; None: as recorded by the runs.
         data_root: Folder of the torchvision datasets.
-        workspaces: Workspaces of the runs; images that one of them has decoded are not decoded again.
 
     Raises:
-        UserError: A dataset that the user named cannot be opened, or is not that of the runs.
+        UserError: A dataset that the user named cannot be opened, or no run is on it; the runs are on several datasets, and
+            none is named.
     """
-    result = runs[0].result
+    if name is None:
+        check_one_dataset(collection.runs)
+    runs, result = collection.runs, collection.runs[0].result
     environments = [run.config.get("environment", {}) for run in runs]
     source = name or next((str(tables["data"]) for tables in environments if "data" in tables), result.dataset)
     try:
-        workspace = next((root for root in workspaces if (root / "cache").is_dir()), WORKSPACE)
+        workspace = next((root for root in collection.roots if (root / "cache").is_dir()), WORKSPACE)
         data = open_dataset(source, root=data_root, workspace=workspace)
-        if data.fingerprint != result.fingerprint:
-            raise IncompatibleInputs(
-                f"{source} is not the dataset of these runs ({result.dataset}): its fingerprint differs"
-            )
+        _keep_runs_on(data, collection, source)
     except UserError as error:
         if name is not None:
             raise
         return None, f"{first_line(error)}; name the dataset, or the folder of the torchvision datasets"
     return data, ""
+
+
+def _keep_runs_on(data: Dataset, collection: RunCollection, source: str) -> None:
+    """Leave out the runs on other datasets."""
+    others = [run for run in collection.runs if run.result.fingerprint != data.fingerprint]
+    if len(others) == len(collection.runs):
+        names = join_words(dict.fromkeys(run.result.dataset for run in others))
+        raise IncompatibleInputs(f"{source} is not the dataset of these runs ({names}): its fingerprint differs")
+    collection.runs = [run for run in collection.runs if run not in others]
+    collection.left_out += [(str(run.folder), f"on another dataset, {run.result.dataset}") for run in others]

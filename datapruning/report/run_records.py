@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datapruning.artifacts.metadata import ScoresMetadata
-from datapruning.artifacts.subset import load_subset
+from datapruning.artifacts.subset import Subset, load_subset
 from datapruning.config.recipe import ENVIRONMENT_TABLE
 from datapruning.errors import DataPruningError
 from datapruning.runs.result import StudentResult, TeacherRecord
@@ -29,11 +29,13 @@ class RunRecord:
         folder: The run folder. It may be gone, where a sweep recorded the result.
         result: The content of result.json.
         config: The tables of config.toml; empty where the file is gone.
+        selection: What tells its subset from others of the same scorer; see `name_selections`.
     """
 
     folder: Path
     result: StudentResult
     config: Mapping[str, Any]
+    selection: str = ""
 
     @property
     def fraction(self) -> float:
@@ -47,13 +49,13 @@ class RunRecord:
 
     @property
     def scorer(self) -> str:
-        """The scorer, with the strategy and the class balance where there were any; `ALL` without data pruning."""
+        """The scorer, with the strategy, the class balance and the selection as needed; `ALL` without data pruning."""
         if self.is_full:
             return ALL
         result = self.result
         strategy = " ".join([result.strategy or "", *(result.strategy_settings or ())]).strip()
         balance = "class-balanced" if result.balance not in (None, "none") else ""
-        return ", ".join(part for part in (result.scorer, strategy, balance) if part)
+        return ", ".join(part for part in (result.scorer, strategy, balance, self.selection) if part)
 
     @property
     def kd(self) -> str:
@@ -119,12 +121,17 @@ class RunRecord:
         return {} if self.kd == NO_KD or temperature is None else {"T": temperature}
 
     @cached_property
-    def subset_scores(self) -> ScoresMetadata | None:
-        """The metadata of the scores that subset.npz was selected by; None where it names none or cannot be read."""
+    def subset(self) -> Subset | None:
+        """The samples that it kept; None where the file cannot be read."""
         try:
-            return load_subset(self.folder / "subset.npz").meta.scores
+            return load_subset(self.folder / "subset.npz")
         except DataPruningError:
             return None
+
+    @property
+    def subset_scores(self) -> ScoresMetadata | None:
+        """The metadata of the scores that the subset was selected by; None where it names none or cannot be read."""
+        return None if self.subset is None else self.subset.meta.scores
 
 
 def read_config(folder: Path) -> dict[str, Any]:

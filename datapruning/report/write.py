@@ -12,7 +12,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile, OutputExists
 from datapruning.io.atomic import atomic_write, write_text
 from datapruning.io.json import read_json, write_json
-from datapruning.report.comparison import check_one_dataset, compare
+from datapruning.report.comparison import compare
 from datapruning.report.dataset_files import find_label_issues, find_scores
 from datapruning.report.figures import Figure
 from datapruning.report.find_runs import find_runs
@@ -63,9 +63,10 @@ def write_report(
     Args:
         paths: Run folders, sweep folders, workspaces, or folders of run folders.
         out: The page; an older report there is replaced. The figures go to the folder of its name, "-figures" added.
-        data: The dataset, for classes and images. Default: as recorded by the runs, and left out where it is not there.
+        data: The dataset, for classes and images. Default: as recorded by the runs, and left out where it is not
+            there. Runs on another dataset are left out where it is named, and refused where it is not.
         data_root: Folder of the torchvision datasets.
-        scores: Scores files in addition to those in the workspaces.
+        scores: Scores files, or folders of them, in addition to those in the workspaces and beside them.
         label_issues: Lists of label issues (.csv) in addition to those in the workspaces.
 
     Raises:
@@ -79,12 +80,12 @@ def write_report(
     check_page(page, "out")
     _check_figures_folder(figures_folder)
     collection = find_runs([Path(path) for path in paths])
-    roots, result = collection.roots, collection.runs[0].result
-    check_one_dataset(collection.runs)
+    roots = collection.roots
+    dataset, data_error = open_data(collection, data, Path(data_root) if data_root else None)
+    result = collection.runs[0].result
     score_files, unreadable_scores = find_scores([Path(path) for path in scores], roots, result.fingerprint)
     issue_lists, unreadable_issues = find_label_issues([Path(path) for path in label_issues], roots, result.fingerprint)
     collection.left_out += [*unreadable_scores, *unreadable_issues]
-    dataset, data_error = open_data(collection.runs, data, Path(data_root) if data_root else None, roots)
     inputs = ReportInputs(collection, compare(collection.runs), score_files, issue_lists, dataset, data_error, Path.cwd())
     _announce_gaps(inputs)
     sections = [section for make_section in SECTIONS if (section := make_section(inputs)) is not None]

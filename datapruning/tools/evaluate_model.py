@@ -11,10 +11,9 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs
 from datapruning.tools.trained_model import BATCH_SIZE, TrainedModel, load_model
 from datapruning.utils.console import ProgressBar
+from datapruning.utils.intervals import wilson_interval
 from datapruning.utils.records import Record
 
-Z95 = 1.959964
-"""95% of a normal distribution lie within so many standard deviations."""
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -103,11 +102,3 @@ def make_evaluation(
         interval=(round(100 * low, 4), round(100 * high, 4)), classes=classes,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
     )  # fmt: skip
-
-
-def wilson_interval(correct: int, count: int) -> tuple[float, float]:
-    """The 95% interval of a share (Wilson 1927), 0..1, which holds near 0 and 1, too."""
-    share, spread = correct / count, Z95**2 / count
-    centre = (share + spread / 2) / (1 + spread)
-    half = Z95 * ((share * (1 - share) / count + spread / (4 * count)) ** 0.5) / (1 + spread)
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))  # rounding aside, they hold the share

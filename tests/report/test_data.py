@@ -10,6 +10,7 @@ import pytest
 
 import datapruning as dp
 from datapruning.errors import InvalidFile
+from datapruning.report.find_runs import RunCollection
 from datapruning.report.inputs import open_data
 from tests.helpers.image_files import make_image_folder
 
@@ -21,13 +22,13 @@ def test_images_are_not_decoded_again_in_another_workspace(tmp_path: Path, monke
     run: Any = SimpleNamespace(config={"environment": {"data": data.source}}, result=run_result)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    dataset, reason = open_data([run], None, None, [tmp_path / "sweep", tmp_path / "work"])
+    dataset, reason = open_data(RunCollection([run], roots=[tmp_path / "sweep", tmp_path / "work"]), None, None)
     assert dataset is not None
     assert (dataset.fingerprint, reason) == (data.fingerprint, "")
     assert not list((tmp_path / "elsewhere").iterdir())
     (root / "train" / "cats" / "0.jpg").unlink()
-    dataset, reason = open_data([run], None, None, [tmp_path / "work"])
+    dataset, reason = open_data(RunCollection([run], roots=[tmp_path / "work"]), None, None)
     assert dataset is None
     assert "its fingerprint differs" in reason
     with pytest.raises(InvalidFile, match="is not there"):
-        open_data([run], str(tmp_path / "absent"), None, [])
+        open_data(RunCollection([run]), str(tmp_path / "absent"), None)

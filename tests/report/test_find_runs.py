@@ -58,7 +58,10 @@ def search_of(weight: float) -> dict[str, Any]:
 
 
 def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | str = 0.0, seed: int = 0, **more: Any) -> Path:
-    """Write a finished student to `folder`. `more`: scorer, accuracy, epochs, scores metadata, entries of result.json."""
+    """Write a finished student to `folder`.
+
+    `more`: scorer, subset_hash, accuracy, epochs, scores metadata, entries of result.json.
+    """
     kept = round(fraction * data.total)
     scorer, epochs, scores = more.pop("scorer", "random"), more.pop("epochs", 2), more.pop("scores", None)
     budget = more.pop("budget", "epochs")
@@ -67,7 +70,8 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
     recipe = {k: v for k, v in Recipe(name="r").to_dict().items() if k in ("views", "train", "teacher", "kd")}
     recipe["train"] = {**recipe["train"], "epochs": epochs, "budget": budget}
     recipe["train"] |= {"samples": "full"} if budget == "samples" else {}
-    run = {"verb": "train", "subset": f"{scorer}-{kept}-{seed}", "kd_weight": "auto" if kd == AUTO else kd, "seed": seed}
+    subset = more.pop("subset_hash", f"{scorer}-{kept}-{seed}")
+    run = {"verb": "train", "subset": subset, "kd_weight": "auto" if kd == AUTO else kd, "seed": seed}
     result: dict[str, Any] = {
         "role": "student", "subset": str(folder / "subset.npz"), "steps": 10, "threads": 1, "processes": 1,
         "package_version": "0",

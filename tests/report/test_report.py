@@ -18,6 +18,7 @@ from PIL import Image
 
 from datapruning.artifacts.metadata import ScoresMetadata, common_fields
 from datapruning.artifacts.scores import Scores
+from datapruning.artifacts.subset import Subset, load_subset
 from datapruning.data.dataset import Dataset
 from datapruning.io.json import write_json
 from datapruning.io.tensors import save_tensors
@@ -29,6 +30,7 @@ from datapruning.report.run_records import AUTO, RunRecord
 from datapruning.report.sections.gallery import MAX_PIXELS, data_uri
 from datapruning.report.teacher_predictions import TeacherPredictions, predict_samples
 from datapruning.runs.result import StudentResult
+from datapruning.utils.intervals import wilson_interval
 from tests.conftest import CommandResult
 from tests.report.test_find_runs import write_failure, write_run
 
@@ -150,9 +152,54 @@ def test_folders_without_runs_or_with_other_data_are_refused(
     full = workspace / "students" / "full-0"
     assert "unknown dataset 'digit'" in expect_refusal("report", full, "--data", "digit")
     other = write_run(workspace / "other" / "a", small_dataset)
-    assert "2 datasets and do not compare" in expect_refusal("report", full, other)
+    refusal = expect_refusal("report", full, other)
+    assert "2 datasets and do not compare: digits (1,438 samples" in refusal
+    assert refusal.endswith("name the dataset of this report (--data)")
     assert "not the dataset of these runs" in expect_refusal("report", other, "--data", "digits")
     assert "is no scores file" in expect_refusal("report", full, "--scores", full / "subset.npz")
+
+
+def test_a_named_dataset_is_reported_and_the_runs_on_others_are_left_out(
+    dprune: Callable[..., CommandResult], workspace: Path, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    other = write_run(workspace / "students" / "a-generated", small_dataset)
+    command = dprune("report", workspace, "--data", "digits")
+    assert (command.code, "18 runs" in command.out) == (0, True)
+    assert f"left out: {other}: on another dataset, generated" in command.err
+    assert "on another dataset, generated" in check_stands_alone(tmp_path / "report.html")
+
+
+def test_scores_next_to_the_workspace_and_in_named_folders_are_shown(
+    dprune: Callable[..., CommandResult],
+    expect_refusal: Callable[..., str],
+    workspace: Path,
+    digits: Dataset,
+    tmp_path: Path,
+) -> None:
+    for number, path in enumerate(("mine.npz", "scores/theirs.npz", "elsewhere/named.npz")):
+        meta = ScoresMetadata(**common_fields(digits), scorer=f"scorer-{number}", seed=0)
+        Scores(np.random.default_rng(number).random(digits.total, np.float32), meta).save(tmp_path / path)
+    np.savez(tmp_path / "unrelated.npz", meta=np.arange(3))
+    assert dprune("report", workspace).code == 0
+    html = check_stands_alone(tmp_path / "report.html")
+    assert ["scorer-0" in html, "scorer-1" in html, "scorer-2" in html] == [True, True, False]
+    assert dprune("report", workspace, "--scores", "elsewhere").code == 0
+    assert "scorer-2" in check_stands_alone(tmp_path / "report.html")
+    (tmp_path / "empty").mkdir()
+    assert "empty holds no scores file" in expect_refusal("report", workspace, "--scores", "empty")
+
+
+def test_a_class_that_a_subset_loses_is_named(dprune: Callable[..., CommandResult], digits: Dataset, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "w" / "students" / "a", digits, scorer="el2n")
+    ids = np.flatnonzero(digits.train.labels > 1)
+    load = load_subset(run / "subset.npz")
+    Subset(ids, load.meta).save(run / "subset.npz")
+    assert dprune("report", run).code == 0
+    html = check_stands_alone(tmp_path / "report.html")
+    assert "el2n, keeping 30%: no sample of 2 classes (0 and 1) in 1 of 1 subset" in html
+    num_test = len(digits.test)
+    low, high = wilson_interval(round(0.59 * num_test), num_test)
+    assert f"{100 * low:.1f} to {100 * high:.1f}" in html, "the interval of 59% on the test set"
 
 
 def test_without_the_dataset_the_report_notes_it_and_continues(

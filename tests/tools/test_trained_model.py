@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix
 from torch import Tensor, nn
@@ -24,7 +22,7 @@ from datapruning.io.tensors import save_tensors
 from datapruning.runs.context import Context
 from datapruning.runs.model_file import read_model
 from datapruning.tools import export_model as exporting
-from datapruning.tools.evaluate_model import Evaluation, make_evaluation, wilson_interval
+from datapruning.tools.evaluate_model import Evaluation, make_evaluation
 from tests.conftest import CommandResult, fast_options
 
 Dprune = Callable[..., CommandResult]
@@ -158,22 +156,6 @@ def test_evaluation_counts_as_scikit_learn_does() -> None:
     assert sum(count for *_, count in evaluation.most_confused) == 200 - matrix.trace()
     assert evaluation.most_confused[0][2] == (matrix - np.diag(matrix.diagonal())).max()
     assert Evaluation(**evaluation.model_dump()) == evaluation
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(1, 3000), st.floats(0, 1))
-def test_the_interval_holds_the_share_and_shrinks(count: int, share: float) -> None:
-    correct = round(share * count)
-    low, high = wilson_interval(correct, count)
-    assert 0 <= low <= correct / count <= high <= 1
-    wide_low, wide_high = wilson_interval(correct, count)
-    narrow_low, narrow_high = wilson_interval(4 * correct, 4 * count)
-    assert narrow_high - narrow_low < wide_high - wide_low
-
-
-def test_wilson_s_interval_of_a_known_case() -> None:
-    low, high = wilson_interval(81, 263)  # Newcombe 1998, table I, method 3
-    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
 
 
 def test_a_run_is_evaluated_on_its_own_dataset_and_on_another(

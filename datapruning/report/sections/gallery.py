@@ -97,8 +97,8 @@ def _sample_images(
             predicted, probability = predictions.by_id[sample_id]
             differs = predicted != data.train.labels[sample_id]
             claim = f"{'≠ ' if differs else ''}{data.class_names[predicted]}, {100 * probability:.0f}%"
-        note = f"{file.scores.values[sample_id]:.3g} · id {sample_id}"
-        images.append(make_sample_image(sample_id, data, claim, differs, [note]))
+        notes = [f"{file.scores.values[sample_id]:.3g} · id {sample_id}", *_path(sample_id, data)]
+        images.append(make_sample_image(sample_id, data, claim, differs, notes))
     return images
 
 
@@ -119,10 +119,15 @@ def issue_images(issues: LabelIssues, data: Dataset, limit: int) -> list[SampleI
     for issue in issues.rows[:limit]:
         claim = f"rather {issue.suggested_name}" if issue.suggested is not None else ""
         probability = [] if issue.label_prob is None else [f"label {100 * issue.label_prob:.0f}%"]
-        path = [] if data.train_paths is None else [data.train_paths[issue.id]]
-        notes = [*probability, f"score {issue.score:.3g}".replace("-", MINUS), f"id {issue.id}", *path]
+        score = f"score {issue.score:.3g}".replace("-", MINUS)
+        notes = [*probability, score, f"id {issue.id}", *_path(issue.id, data)]
         images.append(make_sample_image(issue.id, data, claim, bool(claim), notes))
     return images
+
+
+def _path(sample_id: int, data: Dataset) -> list[str]:
+    """The path of a sample's file as a line below its image; nothing where samples are no files."""
+    return [] if data.train_paths is None else [data.train_paths[sample_id]]
 
 
 def make_sample_image(sample_id: int, data: Dataset, claim: str, is_marked: bool, notes: Sequence[str]) -> SampleImage:

@@ -6,9 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from datapruning.artifacts.subset import load_subset
 from datapruning.data.dataset import Dataset
-from datapruning.errors import DataPruningError
 from datapruning.report.dataset_files import ScoresFile, runs_selected_by
 from datapruning.report.figures import MARKERS, MUTED, SERIES, Figure, log_axis, plot
 from datapruning.report.format import percent, si_number, slug
@@ -42,10 +40,8 @@ def _kept_ids(runs: Sequence[RunRecord], limit: int) -> dict[float, Ids]:
         fractions = [fractions[round(i * (len(fractions) - 1) / (limit - 1))] for i in range(limit)]
     kept: dict[float, Ids] = {}
     for fraction in fractions:
-        try:
-            kept[fraction] = load_subset(by_fraction[fraction][0].folder / "subset.npz").indices
-        except DataPruningError:  # its folder is gone
-            continue
+        if (subset := by_fraction[fraction][0].subset) is not None:  # None: its folder is gone
+            kept[fraction] = subset.indices
     return kept
 
 

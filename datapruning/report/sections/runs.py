@@ -4,20 +4,54 @@ import json
 import shlex
 
 from datapruning.report.comparison import Comparison, family_name
-from datapruning.report.groups import Group, kd_gains
+from datapruning.report.format import join_words, percent, plural
+from datapruning.report.groups import Group, kd_gains, pivot
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
 from datapruning.report.run_records import RunRecord
 from datapruning.runs.run import CONFIG
+from datapruning.utils.intervals import wilson_interval
+
+MAX_LOST_CLASSES = 5
+"""Classes that are named; of more, their number is given."""
 
 
 def summary(inputs: ReportInputs) -> Section:
     """A row for each scorer, kind of KD and fraction, with the main results in sentences above."""
+    num_test = 0 if inputs.data is None else len(inputs.data.test)
     html = render(
         "summary.html", inputs=inputs, family_name=family_name, kd_gains=kd_gains, main_gains=_main_gains,
-        kd_weights=_kd_weights, kept=_kept,
+        kd_weights=_kd_weights, kept=_kept, num_test=num_test, lost_classes=_lost_classes(inputs),
+        interval=lambda group: _test_set_interval(group.mean, num_test),
     )  # fmt: skip
     return Section("summary", "Summary", html)
+
+
+def _test_set_interval(accuracy: float, num_test: int) -> str:
+    """The 95% interval of an accuracy in percent on `num_test` images, as in "93.1 to 95.0"; empty where it is 0."""
+    if not num_test:
+        return ""
+    return " to ".join(f"{100 * limit:.1f}" for limit in wilson_interval(round(accuracy / 100 * num_test), num_test))
+
+
+def _lost_classes(inputs: ReportInputs) -> list[str]:
+    """Sentences about subsets without a sample of a class, for each scorer and fraction; none without the dataset."""
+    if inputs.data is None:
+        return []
+    labels, names = inputs.data.train.labels, inputs.data.class_names
+    present = set(labels.tolist())
+    pruned = [run for run in inputs.collection.runs if run.subset is not None and not run.is_full]
+    sentences = []
+    for (scorer, fraction), runs in pivot(pruned, lambda run: (run.scorer, run.fraction)).items():
+        lost = [present - set(labels[run.subset.indices].tolist()) for run in runs if run.subset is not None]
+        if classes := sorted(set().union(*lost)):
+            shown = [names[label] for label in classes[:MAX_LOST_CLASSES]]
+            others = [f"{len(classes) - len(shown)} more"] if len(classes) > len(shown) else []
+            sentences.append(
+                f"{scorer}, keeping {percent(fraction)}: no sample of {plural(len(classes), 'class', 'classes')} "
+                f"({join_words([*shown, *others])}) in {sum(map(bool, lost))} of {plural(len(runs), 'subset')}"
+            )
+    return sentences
 
 
 def _main_gains(comparison: Comparison) -> dict[float, list[tuple[str, list[float]]]]:
