@@ -1,6 +1,8 @@
 """Fills a store of soft labels from any network and any dataset; our own training fills it through loaders."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from datapruning.data.augment.replay import ViewDataset, stack_images
 from datapruning.errors import IncompatibleInputs, first_line
 from datapruning.teachers.soft_label_store import Batches, row_batches
+from datapruning.utils.device_errors import as_device_error
 
 
 class Images(Dataset[Tensor]):
@@ -20,9 +23,13 @@ class Images(Dataset[Tensor]):
     def __init__(self, views: ViewDataset) -> None:
         self._views = views
 
-    def __getitem__(self, key: tuple[int, int]) -> Tensor:
-        (item,) = self._views.items([key[0]], key[1])
-        return self._views.image(item)
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[Tensor]:
+        """The images of a batch, which a DataLoader asks for at once."""
+        return [
+            self._views.image(item)
+            for view, of_view in groupby(keys, key=itemgetter(1))
+            for item in self._views.items([sample_id for sample_id, _ in of_view], view)
+        ]
 
 
 class LabelFiller:
@@ -47,7 +54,8 @@ class LabelFiller:
         """Logits of a few images, in one batch of the usual size.
 
         Raises:
-            IncompatibleInputs: the teacher does not take them, or returns no logits.
+            IncompatibleInputs: the teacher does not take them, or returns no logits. OutOfMemory, DeviceError: see
+            `as_device_error`.
         """
         batch = stack_images(images)
         padded = batch.new_zeros(max(self._rows, len(batch)), *batch.shape[1:])
@@ -73,6 +81,9 @@ class LabelFiller:
         try:
             output = self._teacher(images.to(self.device, non_blocking=True))
         except (RuntimeError, TypeError, ValueError) as error:
+            device_error = as_device_error(error, f"soft labels, batch_size={self._rows}")
+            if device_error is not None:
+                raise device_error from error
             shape = f"{images.dtype} {list(images.shape)}".removeprefix("torch.")
             raise IncompatibleInputs(f"the teacher does not take images {shape}: {first_line(error)}") from error
         finally:

@@ -52,18 +52,22 @@ def replay_seed(seed: int, view: int, sample_id: int, total: int) -> int:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """While open, the global generators of torch (on the CPU), NumPy and Python have this seed; then they are as before."""
+def preserved_generators() -> Iterator[None]:
+    """Afterwards the global generators of torch (on the CPU), NumPy and Python are as they were before."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 (what transforms draw from)
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    random.seed(seed)
     try:
         yield
     finally:
         torch.set_rng_state(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         random.setstate(states[2])
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the global generators of torch (on the CPU), NumPy and Python."""
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
 
 
 class ReplayedDataset:
@@ -81,8 +85,9 @@ class ReplayedDataset:
     def items(self, ids: Sequence[int], view: int) -> list[Any]:
         """The items of these samples, their images augmented as view number `view` has them."""
         items, total = [], len(self.dataset)
-        for sample_id in ids:
-            with seeded(replay_seed(self.seed, view, sample_id, total)):
+        with preserved_generators():
+            for sample_id in ids:
+                seed_generators(replay_seed(self.seed, view, sample_id, total))
                 items.append(self.dataset[sample_id])
         return items
 

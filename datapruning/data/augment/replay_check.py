@@ -53,7 +53,7 @@ def hash_images(images: Sequence[Tensor]) -> str:
     state = hashlib.sha256()
     for image in images:
         state.update(f"{image.dtype} {list(image.shape)}".encode())
-        state.update(image.contiguous().view(-1).view(torch.uint8).numpy().data)
+        state.update(image.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 
