@@ -10,10 +10,9 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from datapruning.config.sparsity import SparsityConfig
-from datapruning.training.sparsity.masks import Masks
-from datapruning.training.sparsity.meta_gradient import SaliencyBatch, SaliencyLoss, mask_gradient, normalised
+from datapruning.training.sparsity.meta_gradient import SaliencyBatch, SaliencyLoss, mask_gradient, normalised, sum_of
 from datapruning.training.sparsity.prunable import prunable
-from datapruning.training.sparsity.threshold import Saliency
+from datapruning.training.sparsity.threshold import Kept, Saliency
 from datapruning.utils.hashing import hash_ids
 
 RANDOM_KEY = 0x5B4A5E
@@ -29,7 +28,7 @@ class SaliencyInputs(NamedTuple):
         inner: a batch for each inner step; empty for criteria without such steps.
         outer: the batches whose loss is differentiated.
         shape: (channels, height, width) of an image.
-        masks: of the round before.
+        masks: what the round before keeps; None in the first.
     """
 
     model: nn.Module
@@ -39,7 +38,7 @@ class SaliencyInputs(NamedTuple):
     outer: list[SaliencyBatch]
     shape: tuple[int, int, int]
     seed: int
-    masks: Masks | None = None
+    masks: Kept | None = None
 
 
 def epsd(inputs: SaliencyInputs) -> Saliency:
@@ -76,8 +75,8 @@ def grasp(inputs: SaliencyInputs) -> Saliency:
                 grads = torch.autograd.grad(product, tuple(leaves.values()))
             for name, g in zip(leaves, grads, strict=True):
                 (flow if second_order else mean)[name] += g
-    values = {name: (leaves[name].detach() * flow[name]).double().cpu().numpy() for name in leaves}
-    total = abs(sum(float(value.sum()) for value in values.values())) + 1e-10
+    values = {name: (leaves[name].detach() * flow[name]).double() for name in leaves}
+    total = abs(sum_of(values.values())) + 1e-10
     return {name: value / total for name, value in values.items()}
 
 
@@ -97,25 +96,25 @@ def synflow(inputs: SaliencyInputs) -> Saliency:
     finally:
         inputs.model.train(was_training)
     pairs = zip(leaves.items(), grads, strict=True)
-    return {name: (leaf.detach() * grad).abs().cpu().numpy() for (name, leaf), grad in pairs}
+    return {name: (leaf.detach() * grad).abs() for (name, leaf), grad in pairs}
 
 
 def magnitude(inputs: SaliencyInputs) -> Saliency:
     """|w|."""
-    return {name: w.detach().abs().double().cpu().numpy() for name, w in prunable(inputs.model).items()}
+    return {name: w.detach().abs().double() for name, w in prunable(inputs.model).items()}
 
 
 def random(inputs: SaliencyInputs) -> Saliency:
-    """A random number for every weight."""
+    """A random number for every weight, drawn on the host."""
     values = {}
     for number, (name, w) in enumerate(prunable(inputs.model).items()):
         bits = hash_ids(np.arange(w.numel(), dtype=np.int64), RANDOM_KEY, inputs.seed, number)
-        values[name] = (bits >> np.uint64(11)).astype(np.float64).reshape(w.shape)
+        values[name] = torch.from_numpy((bits >> np.uint64(11)).astype(np.float64).reshape(w.shape))
     return values
 
 
-def _masked(weight: Tensor, masks: Masks | None, name: str) -> Tensor:
-    return weight.clone() if masks is None else weight * torch.from_numpy(masks.tensors[name]).to(weight)
+def _masked(weight: Tensor, masks: Kept | None, name: str) -> Tensor:
+    return weight.clone() if masks is None else weight * masks[name].to(weight.dtype)
 
 
 CRITERIA: dict[str, Callable[[SaliencyInputs], Saliency]] = {

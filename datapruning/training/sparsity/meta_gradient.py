@@ -8,14 +8,12 @@ At an initialisation self-distillation has little to learn from: PS-KD has no ea
 Here the earlier network is the one an inner step before, on the same batch, which keeps their idea.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
@@ -26,8 +24,8 @@ from datapruning.data.loaders.loader import Batch
 from datapruning.training.losses import CrossEntropy, Loss, kd_loss
 from datapruning.training.self_distillation.base import Forward
 from datapruning.training.self_distillation.tf_kd import virtual_teacher_loss
-from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
+from datapruning.training.sparsity.threshold import Kept
 
 Terms = tuple[Tensor, Tensor | None]
 """Task loss, term of self-distillation."""
@@ -114,7 +112,7 @@ def mask_gradient(
     inner_batches: Sequence[SaliencyBatch],
     outer_batches: Sequence[SaliencyBatch],
     config: SparsityConfig,
-    masks: Masks | None = None,
+    masks: Kept | None = None,
 ) -> tuple[dict[str, Tensor], tuple[float, float]]:
     """d(loss after the steps)/d(mask), signed, at the given masks (default: all ones), and both terms of the loss.
 
@@ -126,7 +124,7 @@ def mask_gradient(
     initial = {name: p.detach() for name, p in model.named_parameters()}
     network = partial(partial, _call, model, {name: b.detach().clone() for name, b in model.named_buffers()})
     mask_vars = {
-        name: (torch.ones_like(w) if masks is None else torch.from_numpy(masks.tensors[name]).to(w)).requires_grad_()
+        name: (torch.ones_like(w) if masks is None else masks[name].to(w.dtype)).requires_grad_()
         for name, w in prunable(model).items()
     }
     masked = {name: p * mask_vars[name] if name in mask_vars else p.clone().requires_grad_() for name, p in initial.items()}
@@ -190,11 +188,20 @@ def outer_gradient(
     return gradient, (means[0], means[1])
 
 
-def normalised(derivative: Mapping[str, Tensor]) -> dict[str, NDArray[np.float64]]:
+def normalised(derivative: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """|derivative|, all weights together summing to 1; float64."""
-    sizes = {name: tensor.detach().abs().double().cpu().numpy() for name, tensor in derivative.items()}
-    total = sum(float(size.sum()) for size in sizes.values())
-    return {name: size / (total or 1.0) for name, size in sizes.items()}
+    sizes = {name: tensor.detach().abs().double() for name, tensor in derivative.items()}
+    total = sum_of(sizes.values()) or 1.0
+    return {name: size / total for name, size in sizes.items()}
+
+
+def sum_of(tensors: Iterable[Tensor]) -> float:
+    """The sum of all numbers of float64 tensors; a CPU adds them in numpy's order, and the host waits for a GPU once."""
+    return sum(torch.stack([_sum(tensor) for tensor in tensors]).tolist())
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    return torch.tensor(tensor.numpy().sum()) if tensor.device.type == "cpu" else tensor.sum()
 
 
 def _call(model: nn.Module, buffers: Mapping[str, Tensor], parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:

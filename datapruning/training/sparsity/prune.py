@@ -25,7 +25,7 @@ from datapruning.training.sparsity.criteria import CRITERIA, DATA_FREE, Saliency
 from datapruning.training.sparsity.masks import MASKS_FILE, Masks, format_count, load_masks
 from datapruning.training.sparsity.meta_gradient import SaliencyBatch, SaliencyLoss
 from datapruning.training.sparsity.prunable import layer_table, prunable
-from datapruning.training.sparsity.threshold import count_kept, keep_largest, sparsity_schedule
+from datapruning.training.sparsity.threshold import Kept, count_kept, keep_largest, sparsity_schedule, to_masks
 from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost, passes_flops
 from datapruning.utils.hashing import hash_permutation
@@ -79,7 +79,7 @@ def prune_at_init(
     height, width, channels = context.shape
     inputs = SaliencyInputs(model, settings, loss, inner, outer, (channels, height, width), seed)
     rounds = settings.rounds_made
-    masks: Masks | None = None
+    kept: Kept | None = None
     protected: list[str] = []
     was_training = model.training
     model.train()
@@ -88,11 +88,12 @@ def prune_at_init(
         with isolated_rng(context.device):  # dropout must not depend on earlier draws
             rng.seed_step(0)
             for sparsity in sparsity_schedule(settings.sparsity, rounds):
-                saliency = CRITERIA[settings.criterion](inputs._replace(masks=masks))
-                masks, protected = keep_largest(saliency, sparsity, settings.scope, masks)
+                saliency = CRITERIA[settings.criterion](inputs._replace(masks=kept))
+                kept, protected = keep_largest(saliency, sparsity, settings.scope, kept)
     finally:
         model.train(was_training)
-    assert masks is not None
+    assert kept is not None
+    masks = to_masks(kept)
     for name in protected:
         info(f"pruning: layer '{name}' would have lost all weights; its strongest one is kept")
     layers = layer_table(model, masks.kept_by_layer, context.shape)

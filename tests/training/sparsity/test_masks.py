@@ -3,48 +3,78 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.models import create_model
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks, format_count, load_masks
 from datapruning.training.sparsity.prunable import layer_table, prunable
-from datapruning.training.sparsity.threshold import count_kept, keep_largest, sparsity_schedule
+from datapruning.training.sparsity.threshold import Saliency, count_kept, keep_largest, sparsity_schedule, to_masks
 from datapruning.utils.cost import ComputeCost
 from tests.helpers.results import sparsity_record
 
 
-def saliency(*layers: list[float]) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+def saliency(*layers: list[float]) -> dict[str, Tensor]:
     """Make a layer from each list."""
-    return {f"{number}.weight": np.array(layer) for number, layer in enumerate(layers)}
+    return {f"{number}.weight": torch.tensor(layer, dtype=torch.float64) for number, layer in enumerate(layers)}
+
+
+def keep(scores: Saliency, sparsity: float, scope: str = "global", previous: Masks | None = None) -> tuple[Masks, list[str]]:
+    """As `keep_largest`, with masks on the host."""
+    kept = {name: torch.from_numpy(mask) for name, mask in previous.tensors.items()} if previous else None
+    largest, protected = keep_largest(scores, sparsity, scope, kept)
+    return to_masks(largest), protected
+
+
+def keep_by_sorting(scores: Saliency, sparsity: float, scope: str, previous: Masks | None) -> dict[str, list[bool]]:
+    """What `keep` is to return, by a stable sort of all saliencies."""
+    removed = {name: ~previous.tensors[name] if previous else np.zeros(len(scores[name]), bool) for name in scores}
+    values = {name: np.where(removed[name], -np.inf, layer.numpy()) for name, layer in scores.items()}
+
+    def largest(flat: Any, count: int) -> Any:
+        kept = np.zeros(len(flat), bool)
+        kept[np.argsort(-flat, kind="stable")[:count]] = True
+        return kept
+
+    if scope == "layer":
+        return {name: largest(layer, count_kept(len(layer), sparsity)).tolist() for name, layer in values.items()}
+    total = sum(map(len, values.values()))
+    num_kept, cuts = max(count_kept(total, sparsity), len(values)), np.cumsum([*map(len, values.values())])[:-1]
+    parts = np.split(largest(np.concatenate([*values.values()]), num_kept), cuts)
+    if not all(part.any() for part in parts):
+        for layer in values.values():
+            layer[layer.argmax()] = np.inf
+        parts = np.split(largest(np.concatenate([*values.values()]), num_kept), cuts)
+    return {name: part.tolist() for name, part in zip(values, parts, strict=True)}
 
 
 def test_the_largest_are_kept_and_ties_go_to_the_first() -> None:
-    masks, protected = keep_largest(saliency([1, 5, 2], [4, 2, 3]), 0.5)
+    masks, protected = keep(saliency([1, 5, 2], [4, 2, 3]), 0.5)
     assert masks.tensors["0.weight"].tolist() == [False, True, False]
     assert masks.tensors["1.weight"].tolist() == [True, False, True]
     assert protected == []
-    masks, _ = keep_largest(saliency([2, 2, 2], [2, 2, 2]), 0.5)
+    masks, _ = keep(saliency([2, 2, 2], [2, 2, 2]), 0.5)
     assert masks.tensors["0.weight"].tolist() == [True, True, False]
     assert masks.tensors["1.weight"].tolist() == [True, False, False]  # its first, protected
 
 
 def test_a_layer_keeps_a_weight_and_the_count_is_exact() -> None:
-    masks, protected = keep_largest(saliency([9, 8, 7, 6], [1, 2, 1.5, 0]), 0.5)
+    masks, protected = keep(saliency([9, 8, 7, 6], [1, 2, 1.5, 0]), 0.5)
     assert protected == ["1.weight"]
     assert masks.tensors["0.weight"].tolist() == [True, True, True, False]
     assert masks.tensors["1.weight"].tolist() == [False, True, False, False]
-    assert keep_largest(saliency([9, 8], [1, 2]), 0.99)[0].kept == 2  # one a layer is the least
+    assert keep(saliency([9, 8], [1, 2]), 0.99)[0].kept == 2  # one a layer is the least
 
 
 def test_layer_scope_prunes_the_same_fraction_in_each_layer() -> None:
-    masks, _ = keep_largest(saliency([9, 8, 7, 6], [1, 2, 1.5, 0]), 0.5, "layer")
+    masks, _ = keep(saliency([9, 8, 7, 6], [1, 2, 1.5, 0]), 0.5, "layer")
     assert masks.kept_by_layer == {"0.weight": 2, "1.weight": 2}
     assert masks.tensors["1.weight"].tolist() == [False, True, True, False]
 
@@ -57,11 +87,25 @@ def test_layer_scope_prunes_the_same_fraction_in_each_layer() -> None:
 def test_counts_are_exact_and_rounds_are_nested(layers: list[list[float]], one: float, other: float) -> None:
     scores, (less, more) = saliency(*layers), sorted((one, other))
     total = sum(map(len, layers))
-    first, _ = keep_largest(scores, less)
-    second, _ = keep_largest(scores, more, previous=first)
+    first, _ = keep(scores, less)
+    second, _ = keep(scores, more, previous=first)
     for masks, removed in ((first, less), (second, more)):
         assert masks.kept == max(count_kept(total, removed), len(layers))
     assert all((first.tensors[name] | ~second.tensors[name]).all() for name in scores)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from([0.0, -0.0, 0.25, 0.5, 1.0, 3.0]), min_size=1, max_size=40), min_size=1, max_size=4),
+    st.floats(0.05, 0.95), st.floats(0.05, 0.95), st.sampled_from(["global", "layer"]),
+)  # fmt: skip
+def test_selecting_keeps_what_a_stable_sort_keeps(layers: list[list[float]], one: float, other: float, scope: str) -> None:
+    """Most values are ties."""
+    scores, previous = saliency(*layers), None
+    for sparsity in sorted((one, other)):
+        expected = keep_by_sorting(scores, sparsity, scope, previous)
+        previous, _ = keep(scores, sparsity, scope, previous)
+        assert {name: mask.tolist() for name, mask in previous.tensors.items()} == expected
 
 
 def test_rounds_end_at_the_requested_sparsity() -> None:
@@ -74,7 +118,7 @@ def test_rounds_end_at_the_requested_sparsity() -> None:
 
 def test_a_non_finite_saliency_is_refused() -> None:
     with pytest.raises(DataPruningError, match=r"'0.weight' is not finite"):
-        keep_largest(saliency([1, np.nan]), 0.5)
+        keep(saliency([1, np.nan]), 0.5)
 
 
 def some_masks(model: nn.Module, seed: int = 0) -> Masks:

@@ -150,7 +150,7 @@ def test_the_model_is_unchanged_and_removed_weights_have_derivatives() -> None:
     parts = [mask_gradient(model, loss, [look(1)], [look(k)], SparsityConfig(inner_lr=RATE))[0] for k in (2, 3)]
     for name, item in saliency.items():
         torch.testing.assert_close(item, (parts[0][name] + parts[1][name]) / 2)
-    assert sum(item.sum() for item in normalised(saliency).values()) == pytest.approx(1)
+    assert sum(float(item.sum()) for item in normalised(saliency).values()) == pytest.approx(1)
 
 
 def test_matched_terms_have_gradients_of_one_length() -> None:
