@@ -70,6 +70,8 @@ class TrainConfig(Table):
         progressive_size: side in pixels that images are scaled to in the first epochs (progressive resizing), while soft
             labels stay those of the full size; 0: none.
         progressive_until: fraction of the run whose epochs begin with scaled images.
+        graph: run a training step on a GPU as one CUDA graph, which spares the host all launches but one. The numbers are
+            those of other steps. The last, smaller batch of an epoch runs without it.
         compile: run the network through torch.compile in training. Other last bits, minutes at the start.
         sync_batchnorm: with several processes, batch norms take their statistics over the samples of all of them.
     """
@@ -101,6 +103,7 @@ class TrainConfig(Table):
     progressive_size: Annotated[int, between(0, 1_000_000)] = 0
     progressive_until: Share = 0.5
     compile: bool = False
+    graph: bool = False
     sync_batchnorm: bool = False
     deterministic: bool = False
 
@@ -144,7 +147,7 @@ class TrainConfig(Table):
         unused = set() if self.schedule == "step" else {"milestones", "gamma"}
         unused |= set() if self.optimizer == "muon" else {"sgd_lr"}
         unused |= {"bias_lr_factor"} if self.bias_lr_factor == 1 else set()
-        unused |= set() if self.deterministic else {"deterministic"}
+        unused |= {key for key in ("deterministic", "graph") if not getattr(self, key)}
         unused |= set() if self.budget == "samples" else {"samples"}
         unused |= {"epochs"} if self.budget == "samples" and self.samples != "full" else set()
         unused |= set() if self.lookahead else {"lookahead"}

@@ -15,7 +15,8 @@ class RecordingManifest(Record):
     """What every run of a recording has in common.
 
     `total` is N, the number of training samples; `epochs` those of a run that trains to the end; `early_epoch` how many
-    come before the early evaluation pass (None: the runs have none); `seed` that of the first run.
+    come before the early evaluation pass (None: the runs have none); `seed` that of the first run. `device` ("cpu" or
+    "cuda") and `precision` ("fp32" or "bf16") are of the training passes; None: of a loop of the user's own.
     """
 
     format: Literal["datapruning.recording"] = "datapruning.recording"
@@ -26,6 +27,8 @@ class RecordingManifest(Record):
     epochs: Positive
     early_epoch: Positive | None = None
     seed: int = 0
+    device: str | None = None
+    precision: Literal["fp32", "bf16"] | None = None
 
 
 class RunManifest(Record):

@@ -13,6 +13,7 @@ from datapruning.errors import InvalidValue
 from datapruning.io.atomic import remove_folder
 from datapruning.io.memmap import create_memmap
 from datapruning.utils.processes import main_only
+from datapruning.utils.upload import upload
 
 EPSILON = 1e-8
 """Added to probabilities before their logarithm, as the released code of TDDS does."""
@@ -70,15 +71,24 @@ class PredictionChange:
 
     def update(self, logits: Tensor, ids: NDArray[np.int64]) -> Tensor:
         """The change of these samples since the epoch before, float32 [n]; 0 in the first epoch."""
+        change, log_probs = self.compute(logits, ids)
+        self.store(ids, log_probs)
+        return change
+
+    def compute(self, logits: Tensor, ids: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """(change float32 [n], logarithms float16 [n, classes] for `store`), on the device of the logits."""
         probs = softmax(logits.float(), dim=1)
         log_probs = (probs + EPSILON).log()
-        self.open_epoch(logits.shape[1])
-        assert self._current is not None
-        self._current[ids] = log_probs.to(torch.float16).cpu().numpy()
         if self._previous is None:
-            return torch.zeros(len(ids))
-        previous = torch.from_numpy(self._previous[ids]).to(logits.device).float()
-        return (probs * (log_probs - previous)).abs().sum(1)
+            return torch.zeros(len(ids)), log_probs.to(torch.float16)
+        previous = upload(self._previous[ids], logits.device).float()
+        return (probs * (log_probs - previous)).abs().sum(1), log_probs.to(torch.float16)
+
+    def store(self, ids: NDArray[np.int64], log_probs: Tensor) -> None:
+        """Keep the logarithms of these samples, float16 [n, classes], for the next epoch."""
+        self.open_epoch(log_probs.shape[1])
+        assert self._current is not None
+        self._current[ids] = log_probs.cpu().numpy()
 
     def end_epoch(self) -> None:
         """End the epoch: write to disk what a resume needs."""

@@ -28,7 +28,7 @@ from datapruning.training.callbacks import Callback, StopAtTimeLimit
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import predict, predict_with_features
 from datapruning.training.losses import CrossEntropy
-from datapruning.training.reproducibility import reproducible
+from datapruning.training.reproducibility import reproducible, resolve_precision
 from datapruning.training.schedules import planned_steps
 from datapruning.training.trainer import Trainer
 from datapruning.utils.console import info
@@ -61,7 +61,8 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
     )  # not by the number of runs: more may be added later
     manifest = RecordingManifest(
         dataset=data.name, fingerprint=data.fingerprint, total=data.total, epochs=training.epochs,
-        early_epoch=evidence.early_epoch, seed=seed,
+        early_epoch=evidence.early_epoch, seed=seed, device=context.device.type,
+        precision=resolve_precision(training.precision, context.device),
     )  # fmt: skip
     recording = create_recording(folder, manifest)
     if not agree((folder / LABELS).exists()):

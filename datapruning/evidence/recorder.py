@@ -16,9 +16,11 @@ from datapruning.errors import InvalidValue
 from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.sample_stats import RECORDED, SampleStats, statistics
 from datapruning.training.callbacks import Callback
+from datapruning.utils.download import HostCopies
 
 BUFFER_ROWS = 8192
 LOGITS, TARGETS, IDS = "recorder.logits", "recorder.targets", "recorder.ids"
+FINITE, LOG_PROBS = "recorder.finite", "recorder.log-probs"
 
 
 class Recorder(Callback):
@@ -43,6 +45,7 @@ class Recorder(Callback):
         self._logits: Tensor | None = None
         self._targets: Tensor | None = None
         self._ids = np.empty(BUFFER_ROWS, np.int64)
+        self._pending: tuple[NDArray[np.int64], int, HostCopies] | None = None
 
     def start_epoch(self, epoch: int) -> None:
         """Start the row of `epoch`; an epoch that begins again replaces its row.
@@ -54,7 +57,7 @@ class Recorder(Callback):
             raise InvalidValue(
                 f"epoch {epoch} is outside this recording of {self.stats.rows} epochs (0..{self.stats.rows - 1})"
             )
-        self._row, self._used = epoch, 0
+        self._row, self._used, self._pending = epoch, 0, None
         self.stats.clear(epoch)
         if self.prediction_change is not None:
             self.prediction_change.start_epoch(epoch)
@@ -92,6 +95,7 @@ class Recorder(Callback):
 
         To empty the buffer here would change the shape of later reductions, and with it the last bits of the statistics.
         """
+        self._write_pending()
         self.stats.flush()
         if self.prediction_change is not None:
             self.prediction_change.flush()
@@ -160,36 +164,54 @@ class Recorder(Callback):
     def end_epoch(self) -> None:
         """Finish the row and write it to disk."""
         self._reduce()
+        self._write_pending()
         self.stats.flush()
         if self.prediction_change is not None:
             self.prediction_change.end_epoch()
 
     def _reduce(self) -> None:
+        """Turn the buffer into statistics; a GPU's are written when the next buffer is full: the host does not wait."""
+        self._write_pending()
         if self._used and self._logits is not None and self._targets is not None:
             used = slice(0, self._used)
-            ids, logits, targets = self._ids[used], self._logits[used], self._targets[used]
+            ids, logits, targets = self._ids[used].copy(), self._logits[used], self._targets[used]
             self.stats.check_new(self._row, ids)
-            out_of_range = ((targets < 0) | (targets >= logits.shape[1])).cpu().numpy()
-            if out_of_range.any():
-                raise InvalidValue(
-                    f"labels lie in 0..{logits.shape[1] - 1} (the network gives so many logits); sample id "
-                    f"{ids[out_of_range][0]} has {int(targets[int(out_of_range.argmax())])}"
-                )
-            finite = logits.isfinite().all(1)
-            if not finite.all():
-                bad_ids = ids[~finite.cpu().numpy()]
-                raise InvalidValue(
-                    f"{len(bad_ids):,} samples have NaN or infinite logits in epoch {self._row}: ids {_few(bad_ids)}; "
-                    "nothing can be scored from them (lower the learning rate?)"
-                )
-            if self.labels is not None:
-                self._check_labels(ids, targets.cpu().numpy())
+            classes = logits.shape[1]
             with torch.no_grad():
-                values = statistics(logits, targets, self.stats.statistics)
+                values = statistics(logits, targets.clamp(0, classes - 1), self.stats.statistics)
+                values |= {TARGETS: targets, FINITE: logits.isfinite().all(1)}
                 if self.prediction_change is not None:
-                    values["change"] = self.prediction_change.update(logits, ids)
-            self.stats.write(self._row, ids, values)
+                    values["change"], values[LOG_PROBS] = self.prediction_change.compute(logits, ids)
+            self._pending = ids, classes, HostCopies(values)
+            if logits.device.type == "cpu":
+                self._write_pending()
         self._used = 0
+
+    def _write_pending(self) -> None:
+        """Check and write the statistics that were computed last."""
+        if self._pending is None:
+            return
+        ids, classes, copies = self._pending
+        self._pending = None
+        values = copies.get()
+        targets, finite = values.pop(TARGETS).numpy(), values.pop(FINITE).numpy()
+        out_of_range = np.flatnonzero((targets < 0) | (targets >= classes))
+        if out_of_range.size:
+            raise InvalidValue(
+                f"labels lie in 0..{classes - 1} (the network gives so many logits); sample id "
+                f"{ids[out_of_range[0]]} has {targets[out_of_range[0]]}"
+            )
+        if not finite.all():
+            bad_ids = ids[~finite]
+            raise InvalidValue(
+                f"{len(bad_ids):,} samples have NaN or infinite logits in epoch {self._row}: ids {_few(bad_ids)}; "
+                "nothing can be scored from them (lower the learning rate?)"
+            )
+        if self.labels is not None:
+            self._check_labels(ids, targets)
+        if self.prediction_change is not None:
+            self.prediction_change.store(ids, values.pop(LOG_PROBS))
+        self.stats.write(self._row, ids, values)
 
     def _check_labels(self, ids: NDArray[np.int64], targets: NDArray[np.int64]) -> None:
         assert self.labels is not None

@@ -139,7 +139,8 @@ class TrainedResult(RunResult):
 
     Of `total` training samples `kept` were trained on, for `epochs` passes and `steps` optimiser steps; `fraction` is the
     share that was asked for (None: ids were given). `seed` is that of initialisation, order and views; `device` is "cpu" or
-    "cuda"; `threads` are torch's on the CPU; `processes` shared the training.
+    "cuda"; `threads` are torch's on the CPU; `processes` shared the training; `precision` is that of training passes (None:
+    not recorded).
     """
 
     fraction: float | None = None
@@ -152,6 +153,7 @@ class TrainedResult(RunResult):
     device: str
     threads: int
     processes: int
+    precision: Literal["fp32", "bf16"] | None = None
     infobatch: InfoBatchRecord | None = None
     self_distill: SelfDistillationRecord | None = None
 

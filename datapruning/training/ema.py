@@ -31,9 +31,9 @@ class WeightEMA(Checkpointed):
         self.updates += 1
         floats = [name for name, value in self._weights.items() if value.is_floating_point()]
         torch._foreach_lerp_([self._averages[name] for name in floats], [self._weights[name] for name in floats], 1 - decay)
-        for name, value in self._weights.items():
-            if not value.is_floating_point():
-                self._averages[name].copy_(value)
+        others = [name for name, value in self._weights.items() if not value.is_floating_point()]
+        if others:
+            torch._foreach_copy_([self._averages[name] for name in others], [self._weights[name] for name in others])
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:

@@ -126,6 +126,8 @@ class DistillationLoss:
         return LossTerms(weights * kd + (1 - weights) * label, label, kd)
 
     def _teacher_logits(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+        if batch.teacher_logits is not None:
+            return batch.teacher_logits
         return self.labels[batch.ids, epoch].to(logits.device, non_blocking=True)
 
 

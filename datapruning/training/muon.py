@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 3
@@ -52,18 +52,30 @@ class Muon(torch.optim.Optimizer):
         """Take a step by the weights' gradients."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
-            weights = [weight for weight in cast(list[nn.Parameter], group["params"]) if weight.grad is not None]
-            for weight in weights:
-                gradient = cast(Tensor, weight.grad)
-                if not group["orthogonalize"] and group["weight_decay"]:
-                    gradient = gradient.add(weight, alpha=group["weight_decay"])
-                state = self.state[weight]
-                if "momentum_buffer" not in state:
-                    state["momentum_buffer"] = torch.zeros_like(weight)
-                momentum = state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
-                update = gradient.add(momentum, alpha=group["momentum"])
-                if group["orthogonalize"]:
+            weights = [weight for weight in cast(list[Tensor], group["params"]) if weight.grad is not None]
+            if not weights:
+                continue
+            gradients = [cast(Tensor, weight.grad) for weight in weights]
+            if not group["orthogonalize"] and group["weight_decay"]:
+                gradients = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
+            momenta = [self._momentum(weight) for weight in weights]
+            torch._foreach_mul_(momenta, group["momentum"])
+            torch._foreach_add_(momenta, gradients)
+            updates = list(torch._foreach_add(gradients, momenta, alpha=group["momentum"]))
+            if group["orthogonalize"]:
+                for weight in weights:
                     weight.mul_(len(weight) ** 0.5 / (weight.norm() + EPSILON))
-                    update = orthogonalize(update.flatten(1)).view_as(update)
-                weight.add_(update, alpha=-group["lr"])
+                updates = [orthogonalize(update.flatten(1)).view_as(update) for update in updates]
+            if isinstance(group["lr"], Tensor):
+                torch._foreach_mul_(updates, group["lr"])
+                torch._foreach_sub_(weights, updates)
+            else:
+                torch._foreach_add_(weights, updates, alpha=-group["lr"])
         return loss
+
+    def _momentum(self, weight: Tensor) -> Tensor:
+        state = self.state[weight]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        momentum: Tensor = state["momentum_buffer"]
+        return momentum

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datapruning.errors import Diverged
+from datapruning.utils.download import HostCopies
 
 CHECK_EVERY, CHECK_EVERY_ON_CPU = 100, 1
-"""Steps from one check to the next: on a GPU, where the host waits for the losses, and on a CPU."""
+"""Steps from one check to the next: on a GPU, where losses are sent to the host, and on a CPU."""
 MAX_SHOWN_IDS = 16
 
 
@@ -24,11 +25,16 @@ class UpdateLocation(NamedTuple):
 
 
 class NonFiniteGuard:
-    """Holds the losses since the last check, which are on `device`, with the samples that they are of."""
+    """Holds the losses since the last check, which are on `device`, with the samples that they are of.
+
+    On a GPU a check reads the losses that the check before sent to the host, so that the host does not wait for them.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._interval = CHECK_EVERY_ON_CPU if device.type == "cpu" else CHECK_EVERY
+        self._waits = device.type == "cpu"
         self._recent: list[tuple[Tensor, UpdateLocation]] = []
+        self._sent: tuple[HostCopies, list[UpdateLocation]] | None = None
         self._last = UpdateLocation(0, 0, np.empty(0, np.int64))
 
     def record(self, loss: Tensor, location: UpdateLocation) -> None:
@@ -41,14 +47,25 @@ class NonFiniteGuard:
         Raises:
             Diverged: naming the first update whose loss is not a finite number.
         """
-        if not self._recent or (len(self._recent) < self._interval and not now):
+        if len(self._recent) < self._interval and not now:
             return
-        losses = torch.stack([loss for loss, _ in self._recent]).tolist()
-        for value, (_, location) in zip(losses, self._recent, strict=True):
+        self._read()
+        if self._recent:
+            losses = HostCopies({"losses": torch.stack([loss for loss, _ in self._recent])})
+            self._sent = losses, [location for _, location in self._recent]
+            self._recent.clear()
+        if now or self._waits:
+            self._read()
+
+    def _read(self) -> None:
+        if self._sent is None:
+            return
+        losses, locations = self._sent
+        self._sent = None
+        for value, location in zip(losses.get()["losses"].tolist(), locations, strict=True):
             if not math.isfinite(value):
                 raise diverged(f"the training loss became {value}", location)
-        self._last = self._recent[-1][1]
-        self._recent.clear()
+        self._last = locations[-1]
 
     def check_all(self, model: nn.Module) -> None:
         """Check all losses, and the weights after the last update.

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
 from datapruning.models.training_check import hidden_matrices
-from datapruning.training.lookahead import add_lookahead
 from datapruning.training.muon import Muon
 
 MOMENTUM = "momentum."
@@ -21,7 +20,7 @@ LR_FACTOR = "lr_factor"
 
 
 def make_optimizer(model: nn.Module, training: TrainConfig) -> torch.optim.Optimizer:
-    """Make the optimiser that the settings ask for, fused where torch has a fused one, with lookahead where they ask for it.
+    """Make the optimiser that the settings ask for, fused where torch has a fused one.
 
     With `decay_norms_biases` = false, weights of one dimension (norms and biases) are not decayed (He et al. 2019, "Bag of
     Tricks", section 3.1); with `bias_lr_factor`, they have another learning rate.
@@ -45,8 +44,6 @@ def make_optimizer(model: nn.Module, training: TrainConfig) -> torch.optim.Optim
                 groups, training.lr, training.momentum, weight_decay=training.weight_decay,
                 nesterov=training.momentum > 0, fused=True,
             )  # fmt: skip
-    if training.lookahead:
-        add_lookahead(optimizer, training.lookahead)
     return optimizer
 
 
@@ -66,8 +63,26 @@ def _make_muon(model: nn.Module, training: TrainConfig, weights: Sequence[nn.Par
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Set the learning rate of the next step, in each group times the group's factor."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group.get(LR_FACTOR, 1.0)
+    for group, rate in zip(optimizer.param_groups, group_rates(optimizer, learning_rate), strict=True):
+        group["lr"] = rate
+
+
+def group_rates(optimizer: torch.optim.Optimizer, learning_rate: float) -> list[float]:
+    """The learning rate of each group of weights."""
+    return [learning_rate * group.get(LR_FACTOR, 1.0) for group in optimizer.param_groups]
+
+
+def use_tensor_rates(optimizer: torch.optim.Optimizer, device: torch.device) -> list[Tensor]:
+    """Let the optimiser read its learning rates from tensors, float32 without dimensions, one a group, which are returned.
+
+    A CUDA graph repeats the numbers that it was captured with; what changes from step to step has to be a tensor.
+    """
+    rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+        if "capturable" in group:  # AdamW checks it; its fused kernel counts steps on the GPU in any case
+            group["capturable"] = True
+    return rates
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

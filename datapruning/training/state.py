@@ -54,6 +54,8 @@ class TrainState(Record):
         flops: floating-point operations of all these passes, at the sizes that the network saw.
         partial_epoch: of an epoch in whose middle the checkpoint was saved, else None.
         processes: how many train together.
+        device: "cpu" or "cuda".
+        precision: of training passes, "fp32" or "bf16".
     """
 
     model_config = ConfigDict(frozen=False)
@@ -70,6 +72,8 @@ class TrainState(Record):
     flops: int = 0
     partial_epoch: PartialEpoch | None = None
     processes: int = 1
+    device: str = "cpu"
+    precision: str = "fp32"
 
     def cost(self) -> ComputeCost:
         """What the training cost so far."""

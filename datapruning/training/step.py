@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from datapruning.config.training import TrainConfig
-from datapruning.data.loaders.loader import Batch, MixedLabels
+from datapruning.data.loaders.loader import Batch
 from datapruning.training.distributed.collectives import all_reduce
 from datapruning.training.distributed.sharding import micro_batch_shards
 from datapruning.training.losses import LossTerms
@@ -40,9 +41,7 @@ def micro_batches(
         return
     for shard in shards:
         size = shard.stop - shard.start
-        rows = slice(start, start + size)
-        mixed = MixedLabels(*(column[rows] for column in batch.mixed)) if batch.mixed else None
-        yield Batch(batch.images[rows], batch.labels[rows], batch.ids[rows], mixed), images[rows], size / total
+        yield batch.rows(start, start + size), images[start : start + size], size / total
         start += size
 
 
@@ -62,8 +61,32 @@ def optimizer_step(
     if config.clip_grad_norm:
         nn.utils.clip_grad_norm_(model.parameters(), config.clip_grad_norm)
     optimizer.step()
-    if weight_masks is not None:
-        weight_masks.after_update()
+
+
+class StepInputs(NamedTuple):
+    """What a training step computes with, on the device.
+
+    Attributes:
+        batch: `batch.images` are the views, float32 [n, channels, height, width].
+        auxiliary: what self-distillation asks for.
+        weights: the samples' weights float32 [n] under dynamic pruning.
+    """
+
+    batch: Batch
+    auxiliary: AuxiliaryBatch | None
+    weights: Tensor | None
+
+
+class PartOutputs(NamedTuple):
+    """What comes of a micro-batch: logits float32 [n, classes] and scalar losses, without gradients.
+
+    Under dynamic pruning `sample_losses`, [n], are recorded, and `weights`, [n], are the samples'.
+    """
+
+    logits: Tensor
+    losses: LossTerms
+    sample_losses: Tensor | None
+    weights: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -94,8 +117,10 @@ class EpochStats:
         self._correct = torch.zeros((), dtype=torch.float32 if weighted else torch.int64, device=device)
         self.counts = PartialEpoch()
 
-    def record(self, batch: Batch, logits: Tensor, terms: LossTerms, weights: NDArray[np.float32] | None) -> None:
-        """Add a micro-batch: logits float32 [n, classes], scalar losses, and the samples' weights float32 [n], if any."""
+    def record(
+        self, batch: Batch, logits: Tensor, terms: LossTerms, weights: Tensor | None = None, weight_sum: float = 0.0
+    ) -> None:
+        """Add a micro-batch: logits float32 [n, classes], scalar losses; under dynamic pruning weights float32 [n]."""
         size = len(batch.ids)
         for name, term in terms._asdict().items():
             if term is not None:
@@ -106,8 +131,8 @@ class EpochStats:
             self._correct += correct.sum()
             self.counts.weight += size
         else:
-            self._correct += (torch.from_numpy(weights).to(logits.device, non_blocking=True) * correct).sum()
-            self.counts.weight += float(weights.sum(dtype=np.float64))
+            self._correct += (weights * correct).sum()
+            self.counts.weight += weight_sum
         self.counts.samples += size
 
     def count_auxiliary(self, auxiliary: AuxiliaryBatch | None, *, trained: bool) -> None:

@@ -26,19 +26,39 @@ from datapruning.training.distributed.sharding import global_batch_size, global_
 from datapruning.training.distributed.sync_batchnorm import sync_batch_norms
 from datapruning.training.ema import WeightEMA
 from datapruning.training.infobatch import InfoBatch
-from datapruning.training.losses import Loss
+from datapruning.training.lookahead import Lookahead
+from datapruning.training.losses import DistillationLoss, Loss
 from datapruning.training.nan_guard import NonFiniteGuard, UpdateLocation
-from datapruning.training.optimizers import make_optimizer, set_learning_rate
-from datapruning.training.reproducibility import StepRNG, autocast, compiled, fp32_logits, isolated_rng, model_device
+from datapruning.training.optimizers import group_rates, make_optimizer, set_learning_rate, use_tensor_rates
+from datapruning.training.reproducibility import (
+    StepRNG,
+    autocast,
+    compiled,
+    fp32_logits,
+    isolated_rng,
+    model_device,
+    resolve_precision,
+)
 from datapruning.training.schedules import learning_rate
-from datapruning.training.self_distillation.base import AuxiliaryBatch, SelfDistillation, read_auxiliary_batches
+from datapruning.training.self_distillation.base import SelfDistillation, read_auxiliary_batches
+from datapruning.training.soft_label_reader import read_soft_labels
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
 from datapruning.training.state import Checkpointed, PartialEpoch, TrainState
-from datapruning.training.step import EpochPlan, EpochStats, micro_batches, optimizer_step, resize
+from datapruning.training.step import (
+    EpochPlan,
+    EpochStats,
+    PartOutputs,
+    StepInputs,
+    micro_batches,
+    optimizer_step,
+    resize,
+)
+from datapruning.training.step_graph import StepGraph
 from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.cost import passes_flops
 from datapruning.utils.device_errors import translate_device_errors
 from datapruning.utils.processes import agree, num_processes, rank
+from datapruning.utils.upload import upload
 
 DUE_EVERY = 16
 """Steps after which several processes ask process 0 whether a checkpoint is due, unless one is saved after every step."""
@@ -102,7 +122,11 @@ class Trainer:
             self.infobatch = InfoBatch(self.ids, config.infobatch, config.infobatch_until, self.seed)
         self.weight_masks = MaskEnforcer(masks, model) if masks else None
         self.ema = WeightEMA(model, config.ema) if config.ema else None  # of weights that are masked already
-        self.state = TrainState(processes=num_processes())
+        self.lookahead = Lookahead(model, config.lookahead) if config.lookahead else None
+        self._graph: StepGraph | None = None
+        self._rates: list[Tensor] | None = None
+        precision = resolve_precision(config.precision, self.device)
+        self.state = TrainState(processes=num_processes(), device=self.device.type, precision=precision)
 
     def fit(
         self,
@@ -125,7 +149,8 @@ class Trainer:
 
         Raises:
             Diverged: a loss or a weight is not a finite number any more. The checkpoint is one of before.
-            IncompatibleInputs: a checkpoint of other masks. InvalidFile: a checkpoint that is broken, or of another version.
+            IncompatibleInputs: a checkpoint of other masks, another device or precision. InvalidFile: one that is broken, or
+                of another version.
             TimeLimitReached: a callback stopped the training; its state is in `checkpoint`.
             OutOfMemory, DeviceError: what was saved stays.
         """
@@ -146,6 +171,8 @@ class Trainer:
                 f"{global_batch_size(self.config)} samples an update; the learning rate stays {self.config.lr:g}"
             )
         network = compiled(self.model) if self.config.compile else self.model
+        if self.config.graph:
+            self._use_graph()
         self.model.train()
         device_errors = translate_device_errors(self.description, self.config.batch_size, self.config.grad_accum_steps)
         progress = ProgressBar.open(self.description, last_step)
@@ -173,6 +200,16 @@ class Trainer:
         if self.ema:
             self.ema.copy_to_model()
         return state
+
+    def _use_graph(self) -> None:
+        """Run steps as CUDA graphs, where there are such; else print why not."""
+        if self.device.type != "cuda":
+            info(f"{self.description}: train.graph has no effect on a CPU")
+        elif num_processes() > 1:
+            info(f"{self.description}: train.graph has no effect where processes exchange gradients in every step")
+        else:
+            self._graph = StepGraph(self.device, self.description)
+            self._rates = use_tensor_rates(self.optimizer, self.device)
 
     def _run_epoch(
         self,
@@ -225,53 +262,102 @@ class Trainer:
 
         Yields the number of steps done after each.
         """
-        config, loss, optimizer, epoch = self.config, self.loss, self.optimizer, self.state.epoch
-        self_distillation, ema = self.self_distillation, self.ema
+        config, epoch, method, graph = self.config, self.state.epoch, self.self_distillation, self._graph
         infobatch = self.infobatch if plan.pruned else None
         rng = StepRNG(self.device, self.seed, epoch, len(plan.batches), rank())
+        if method is not None:
+            method.begin_epoch(epoch, self.device)
+        variant = (plan.image_size, method.variant(epoch) if method else None)
+        set_rate = self._rate_setter(plan)
 
         def forward(images: Tensor) -> Tensor:
             with autocast(config.precision, self.device):
                 return network(resize(images, plan.image_size)).float()
 
-        for step, (batch, images, auxiliary) in enumerate(self._read_batches(plan, first), first):
+        def compute(inputs: StepInputs) -> list[PartOutputs]:
+            return self._forward_backward(forward, inputs, total)
+
+        def compute_and_update(inputs: StepInputs) -> list[PartOutputs]:
+            outputs = self._forward_backward(forward, inputs, total)
+            optimizer_step(self.model, self.optimizer, config, self.weight_masks)
+            return outputs
+
+        for step, (batch, inputs) in enumerate(self._read_steps(plan, first), first):
             rng.seed_step(step)
-            set_learning_rate(optimizer, plan.learning_rates[step])
-            optimizer.zero_grad(set_to_none=True)
+            set_rate(step)
             location, total = UpdateLocation(epoch, plan.schedule_steps[step], plan.batches[step]), len(plan.batches[step])
+            if method is not None:
+                inputs = inputs._replace(auxiliary=method.before_step(inputs.auxiliary))
+            is_updated = graph is not None and len(batch.ids) == len(plan.local_batches[0])  # the last one may be smaller
+            outputs = graph.run(compute_and_update, inputs, variant) if graph and is_updated else compute(inputs)
             local_losses: list[Tensor] = []
-            for part, part_images, share in micro_batches(batch, images, config, total):
-                weights = None
-                if self_distillation is not None:
-                    logits, losses = self_distillation.step(forward, loss, part, part_images, auxiliary, epoch)
-                    stats.count_auxiliary(auxiliary, trained=self_distillation.trains_on_auxiliary)
-                elif infobatch is not None:
-                    logits = forward(part_images)
-                    per_sample, weights = loss.per_sample(logits, part, epoch), infobatch.weights(part.ids)
-                    infobatch.record_losses(part.ids, per_sample.total)
-                    losses = per_sample.weighted_mean(torch.from_numpy(weights).to(self.device, non_blocking=True))
+            for (part, _, share), output in zip(micro_batches(batch, batch.images, config, total), outputs, strict=True):
+                if method is not None:
+                    method.after_step(part, output.logits, epoch)
+                    stats.count_auxiliary(inputs.auxiliary, trained=method.trains_on_auxiliary)
+                if infobatch is not None and output.sample_losses is not None:
+                    weights = infobatch.weights(part.ids)
+                    infobatch.record_losses(part.ids, output.sample_losses.clone() if graph else output.sample_losses)
+                    stats.record(part, output.logits, output.losses, output.weights, float(weights.sum(dtype=np.float64)))
                 else:
-                    logits = forward(part_images)
-                    losses = loss(logits, part, epoch)
-                (losses.total if share == 1 else losses.total * share).backward()  # type: ignore[no-untyped-call]
-                logits = logits.detach()
-                stats.record(part, logits, losses, weights)
+                    stats.record(part, output.logits, output.losses)
                 if num_processes() > 1:
-                    local_losses.append(losses.total.detach() * share)
+                    local_losses.append(output.losses.total * share)
                 else:
-                    guard.record(losses.total, location._replace(ids=part.ids))
+                    loss = output.losses.total
+                    guard.record(loss.clone() if graph else loss, location._replace(ids=part.ids))
                 for callback in self.callbacks:
-                    callback.on_batch_end(epoch, part, logits)
+                    callback.on_batch_end(epoch, part, output.logits)
             if num_processes() > 1:
                 loss_sum = torch.stack(local_losses).sum()
                 guard.record(collectives.sum_gradients(self.model, len(batch.ids) / total, loss_sum), location)
             guard.check()
-            optimizer_step(self.model, optimizer, config, self.weight_masks)
-            if ema is not None:
-                ema.update()
+            if not is_updated:
+                optimizer_step(self.model, self.optimizer, config, self.weight_masks)
+            if self.lookahead is not None:
+                self.lookahead.update()
+            if self.weight_masks is not None:
+                self.weight_masks.after_update()
+            if self.ema is not None:
+                self.ema.update()
             for callback in self.callbacks:
                 callback.on_step_end(epoch, self.model)
             yield step + 1
+
+    def _forward_backward(self, forward: Callable[[Tensor], Tensor], inputs: StepInputs, total: int) -> list[PartOutputs]:
+        """The gradients of a step, from those of its micro-batches, which share a batch of `total` samples."""
+        loss, method, epoch, begin = self.loss, self.self_distillation, self.state.epoch, 0
+        self.optimizer.zero_grad(set_to_none=True)
+        outputs: list[PartOutputs] = []
+        for part, images, share in micro_batches(inputs.batch, inputs.batch.images, self.config, total):
+            weights, sample_losses = None, None
+            if method is not None:
+                logits, losses = method.step(forward, loss, part, images, inputs.auxiliary, epoch)
+            elif inputs.weights is not None:
+                logits, weights = forward(images), inputs.weights[begin : begin + len(part.ids)]
+                per_sample = loss.per_sample(logits, part, epoch)
+                losses, sample_losses = per_sample.weighted_mean(weights), per_sample.total.detach()
+            else:
+                logits = forward(images)
+                losses = loss(logits, part, epoch)
+            (losses.total if share == 1 else losses.total * share).backward()  # type: ignore[no-untyped-call]
+            outputs.append(PartOutputs(logits.detach(), losses.map(Tensor.detach), sample_losses, weights))
+            begin += len(part.ids)
+        return outputs
+
+    def _rate_setter(self, plan: EpochPlan) -> Callable[[int], None]:
+        """A function that sets the learning rate of a step of the epoch."""
+        if self._rates is None:
+            return lambda step: set_learning_rate(self.optimizer, plan.learning_rates[step])
+        targets = self._rates
+        table = upload(
+            np.array([group_rates(self.optimizer, rate) for rate in plan.learning_rates], np.float32), self.device
+        )
+
+        def copy_rates(step: int) -> None:
+            torch._foreach_copy_(targets, list(table[step].unbind()))
+
+        return copy_rates
 
     def _plan_epoch(self) -> EpochPlan:
         """The batches of the epoch at hand, and where their steps lie in the schedule."""
@@ -292,15 +378,38 @@ class Trainer:
             image_size=self.config.progressive_size if is_small else 0,
         )  # fmt: skip
 
-    def _read_batches(self, plan: EpochPlan, first: int) -> Iterator[tuple[Batch, Tensor, AuxiliaryBatch | None]]:
-        """Each batch from number `first` on, its images float32 [n, channels, height, width] in the epoch's view, and the
-        auxiliary batch that self-distillation asks for.
+    def _read_steps(self, plan: EpochPlan, first: int) -> Iterator[tuple[Batch, StepInputs]]:
+        """Each batch from number `first` on, and what its step computes with, in the epoch's view.
+
+        Ids, weights and soft labels are uploaded for many batches at once.
         """
         method, epoch, batches = self.self_distillation, self.state.epoch, plan.local_batches[first:]
+        own = [(ids, epoch) for ids in batches]
         requests = method.auxiliary_batches(batches, epoch) if method else [None] * len(batches)
-        auxiliary_batches = read_auxiliary_batches(requests, self.views, self.loader)
-        for (batch, images), auxiliary in zip(self.views.read(self.loader, batches, epoch), auxiliary_batches, strict=True):
-            yield batch, images, auxiliary
+        labels = self.loss.labels if isinstance(self.loss, DistillationLoss) else None
+        trained = requests if method and method.trains_on_auxiliary else [None] * len(batches)
+        all_ids, sizes = np.concatenate(batches), [len(ids) for ids in batches]
+        weights: Sequence[Tensor | None] = [None] * len(batches)
+        if self.infobatch and plan.pruned:
+            weights = torch.split(upload(self.infobatch.weights(all_ids), self.device), sizes)
+        columns = zip(
+            self.views.read(self.loader, batches, epoch),
+            read_auxiliary_batches(requests, self.views, self.loader),
+            torch.split(upload(all_ids, self.device), sizes),
+            weights,
+            read_soft_labels(labels, own, self.device),
+            read_soft_labels(method.self_teacher if method else None, own, self.device),
+            read_soft_labels(labels, trained, self.device),
+            strict=True,
+        )
+        for (batch, images), auxiliary, device_ids, batch_weights, teacher, self_teacher, auxiliary_teacher in columns:
+            inputs = batch._replace(
+                images=images, device_ids=device_ids, teacher_logits=teacher, self_teacher_logits=self_teacher
+            )
+            if auxiliary is not None:  # its raw images are not needed any more
+                auxiliary_batch = auxiliary.batch._replace(images=auxiliary.images, teacher_logits=auxiliary_teacher)
+                auxiliary = auxiliary._replace(batch=auxiliary_batch)
+            yield batch, StepInputs(inputs, auxiliary, batch_weights)
 
     def _log_epoch(self, plan: EpochPlan, stats: EpochStats, seconds: float) -> None:
         """Add the epoch that has ended to the state."""
@@ -335,7 +444,9 @@ class Trainer:
     @property
     def _parts(self) -> list[Checkpointed]:
         """What has a state of its own in a checkpoint."""
-        parts = (self.weight_masks, self.infobatch, self.self_distillation, self.ema, *self.callbacks)
+        parts = (
+            self.weight_masks, self.infobatch, self.self_distillation, self.ema, self.lookahead, *self.callbacks
+        )  # fmt: skip
         return [part for part in parts if part is not None]
 
     @staticmethod
@@ -347,7 +458,14 @@ class Trainer:
         for checkpoint in filter(None, checkpoints):
             saved = checkpoint.load(self.model, self.optimizer)
             if saved is not None:
-                self.state, tensors = saved
+                current, (self.state, tensors) = self.state, saved
+                for name in ("device", "precision"):
+                    recorded, requested = getattr(self.state, name), getattr(current, name)
+                    if recorded != requested:
+                        raise IncompatibleInputs(
+                            f"{checkpoint.path} was saved by a training with the {name} {recorded}, not {requested}, which "
+                            f"rounds otherwise: resume with {recorded}, or delete it to train from the beginning"
+                        )
                 if self.state.processes != num_processes():
                     count = self.state.processes
                     raise IncompatibleInputs(

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._foreach_utils import _foreach_supported_types as foreach_types
 from torch.utils._pytree import tree_map
 
+from tests.pretend_gpu.graphs import Generator
 from tests.pretend_gpu.streams import stream_functions
 
 MEMORY_BYTES = 80 << 30
@@ -72,12 +73,14 @@ class CastToBF16(TorchFunctionMode):
 
 
 @contextmanager
-def patched_torch(device: torch.device, tensor_class: type[Tensor], on_wait: Callable[[str], None]) -> Iterator[None]:
+def patched_torch(
+    device: torch.device, tensor_class: type[Tensor], on_wait: Callable[[str], None], graphs: dict[str, Any]
+) -> Iterator[None]:
     """While open, torch.cuda reports one GPU, `device`, whose tensors are of `tensor_class`.
 
-    `on_wait` is told the function of torch.cuda in which the host waits for it.
+    `on_wait` is told the function of torch.cuda in which the host waits for it; `graphs` replaces more of torch.cuda.
     """
-    generator = torch.Generator()
+    generator = Generator()
     autocast = torch.autocast
     group_tensors = torch._C._group_tensors_by_device_and_dtype
 
@@ -106,8 +109,8 @@ def patched_torch(device: torch.device, tensor_class: type[Tensor], on_wait: Cal
         "get_rng_state": lambda *_: generator.get_state(),
         "set_rng_state": lambda state, *_: generator.set_state(state),
         "manual_seed_all": generator.manual_seed,
-        "is_current_stream_capturing": lambda: False,
         **stream_functions(on_wait),
+        **graphs,
     }
     with ExitStack() as stack:
 

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 import datapruning
 from tests.pretend_gpu.counts import Counts, calling_line
 from tests.pretend_gpu.device_tensor import CUDA, DeviceTensor, WrongDevice
+from tests.pretend_gpu.graphs import NOT_PERMITTED, CUDAGraph, graph_functions
 from tests.pretend_gpu.operations import (
     INDEXING,
     METADATA,
@@ -64,13 +66,17 @@ class PretendGPU:
 
     def __init__(self) -> None:
         self.counts = Counts()
+        self.capture: CUDAGraph | None = None
         self._pinned: dict[int, Tensor] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> PretendGPU:
         assert DeviceTensor.run is None, "there is one pretend GPU"
         DeviceTensor.run = self.run
-        self._stack.enter_context(patched_torch(CUDA, DeviceTensor, self._count_sync))
+        graphs = graph_functions(self, calling_line)
+        self._stack.enter_context(patched_torch(CUDA, DeviceTensor, self._count_sync, graphs))
+        # a thread that reads data has none of the modes of this one
+        self._stack.enter_context(mock.patch.object(Tensor, "pin_memory", lambda tensor: self._pin(tensor.clone())))
         self._stack.enter_context(DispatchToGPU(self))
         return self
 
@@ -80,7 +86,21 @@ class PretendGPU:
         clear_device_caches()
 
     def _count_sync(self, operation: str) -> None:
+        self._refuse_in_capture(operation, calling_line())
         self.counts.syncs[f"{calling_line()} {operation}"] += 1
+
+    def _refuse_in_capture(self, operation: str, place: str) -> None:
+        """Refuse what has no place in a CUDA graph: that the host waits, and copies from and to its memory."""
+        if self.capture is not None:
+            raise RuntimeError(f"{NOT_PERMITTED} ({operation}, {place})")
+
+    def _run_on_gpu(self, name: str, func: Any, args: Any, kwargs: Any, place: str) -> Any:
+        """An operation with operands in host memory, as the GPU's: at once, or recorded."""
+        if self.capture is not None:
+            return self.capture.record(name, func, args, kwargs)
+        if name not in NO_KERNEL and name != "_local_scalar_dense":
+            self.counts.kernels[f"{place} {name}"] += 1
+        return func(*args, **kwargs)
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run an operation of torch's dispatcher, on the CPU or on the pretend GPU, wherever its tensors are."""
@@ -109,21 +129,20 @@ class PretendGPU:
         if name in NOT_DETERMINISTIC and torch.are_deterministic_algorithms_enabled():
             raise RuntimeError(f"{name} does not have a deterministic implementation, but you set deterministic algorithms")
         if synchronizes(func, name, args, kwargs):
+            self._refuse_in_capture(name, place)
             self.counts.syncs[f"{place} {name}"] += 1
-        if name not in NO_KERNEL and name != "_local_scalar_dense":
-            self.counts.kernels[f"{place} {name}"] += 1
         host_args, host_kwargs = tree_unflatten([_host(value) for value in flat], structure)
         if makes_on_gpu:
             host_kwargs = {**host_kwargs, "device": torch.device("cpu")}
-        return _on_gpu(name, func(*host_args, **host_kwargs), device_tensors)
+        return _on_gpu(name, self._run_on_gpu(name, func, host_args, host_kwargs, place), device_tensors)
 
     def _run_on_host(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """An operation without tensors of the GPU; it keeps account of pinned memory, which a CPU has none of."""
         if name == "is_pinned":
             return self._is_pinned(args[0])
-        if name != "_pin_memory" and not kwargs.get("pin_memory"):
+        if not kwargs.get("pin_memory"):
             return func(*args, **kwargs)
-        return self._pin(args[0].clone() if name == "_pin_memory" else func(*args, **{**kwargs, "pin_memory": False}))
+        return self._pin(func(*args, **{**kwargs, "pin_memory": False}))
 
     def _pin(self, tensor: Tensor) -> Tensor:
         self._pinned[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no other tensor gets its address
@@ -149,12 +168,14 @@ class PretendGPU:
         to_gpu = device is None or torch.device(device).type != "cpu"
         if device is not None and to_gpu and isinstance(source, DeviceTensor) and _keeps_format(source, **kwargs):
             return DeviceTensor(source.host.detach())  # torch gives the tensor itself; it does not know that it is there
+        if not to_gpu:
+            self._refuse_in_capture("to_host", place)
         if not to_gpu and blocking:
             self.counts.syncs[f"{place} to_host"] += 1
         elif not to_gpu:
             return self._pin(func(_host(source), **kwargs).clone())
         elif isinstance(source, DeviceTensor):
-            self.counts.kernels[f"{place} _to_copy"] += 1
+            return DeviceTensor(self._run_on_gpu("_to_copy", func, (source.host,), kwargs, place))
         else:
             self._upload(f"{place} to_device", source, blocking=blocking)
         copied: Tensor = func(_host(source), **kwargs)
@@ -163,16 +184,19 @@ class PretendGPU:
     def _copy_(self, func: Any, target: Tensor, source: Tensor, non_blocking: bool = False, *, place: str) -> Tensor:
         """A copy into an existing tensor."""
         if not isinstance(target, DeviceTensor):
+            self._refuse_in_capture("copy_to_host", place)
             if not (non_blocking and self._is_pinned(target)):
                 self.counts.syncs[f"{place} copy_to_host"] += 1
         elif isinstance(source, DeviceTensor):
-            self.counts.kernels[f"{place} copy_"] += 1
+            self._run_on_gpu("copy_", func, (target.host, source.host), {}, place)
+            return target
         else:
             self._upload(f"{place} copy_to_device", source, blocking=not non_blocking)
         func(_host(target), _host(source))
         return target
 
     def _upload(self, place: str, tensor: Tensor, *, blocking: bool) -> None:
+        self._refuse_in_capture("upload", place)
         if blocking:
             self.counts.syncs[place] += 1
         if not self._is_pinned(tensor):

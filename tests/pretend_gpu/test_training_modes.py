@@ -20,39 +20,39 @@ KD = DistillationLoss(TeacherLogits(), 0.5, 4.0)
 
 
 class Mode(NamedTuple):
-    """How a network is trained, and the kernels and copies to the GPU of a step; see `check_budget`."""
+    """How a network is trained, and the kernels of a step, run as it is or as a CUDA graph; see `check_budget`."""
 
     options: dict[str, Any]
     kernels: int
-    uploads: int
+    graph_kernels: int
     changes: tuple[str, ...] = ()
 
 
 MODES = {
-    "plain": Mode({}, 81, 4),
-    "fp32": Mode({"training": TRAIN.replace(precision="fp32")}, 64, 4),
-    "label_smoothing": Mode({"loss": CrossEntropy(0.1)}, 98, 4),
-    "adamw": Mode({"training": TRAIN.replace(optimizer="adamw", lr=0.003)}, 82, 4),
-    "muon": Mode({"training": TRAIN.replace(optimizer="muon")}, 231, 4),
-    "lookahead": Mode({"training": TRAIN.replace(lookahead=0.5)}, 81, 4),
-    "groups": Mode({"training": TRAIN.replace(decay_norms_biases=False, bias_lr_factor=2.0)}, 82, 4),
-    "ema": Mode({"training": TRAIN.replace(ema=0.9)}, 85, 4),
-    "clip_grad_norm": Mode({"training": TRAIN.replace(clip_grad_norm=1.0)}, 89, 4),
-    "grad_accum_steps": Mode({"training": TRAIN.replace(batch_size=8, grad_accum_steps=2)}, 157, 4),
-    "progressive_size": Mode({"training": TRAIN.replace(progressive_size=9)}, 82, 4),
-    "infobatch": Mode({"training": TRAIN.replace(infobatch=0.5)}, 88, 6),
-    "masks": Mode({"masked": True}, 89, 4),
-    "kd": Mode({"loss": KD}, 105, 5),
-    "kd, confidence": Mode({"loss": DistillationLoss(TeacherLogits(), 0.5, 4.0, confidence_weighting=True)}, 113, 5),
-    "kd, infobatch": Mode({"loss": KD, "training": TRAIN.replace(infobatch=0.5)}, 112, 7),
-    "cs-kd": Mode({"method": "cs-kd"}, 147, 8),
-    "ps-kd": Mode({"method": "ps-kd"}, 110, 5),
-    "dlb": Mode({"method": "dlb"}, 141, 8),
-    "tf-kd": Mode({"method": "tf-kd"}, 103, 4),
-    "tf-kd-self": Mode({"method": "tf-kd-self"}, 107, 5),
-    "kd, dlb": Mode({"loss": KD, "method": "dlb"}, 191, 10),
-    "cutmix": Mode({}, 107, 8, ("cutmix.prob=0.5",)),
-    "mixup": Mode({}, 113, 12, ("mixup.prob=0.5",)),
+    "plain": Mode({}, 76, 28),
+    "fp32": Mode({"training": TRAIN.replace(precision="fp32")}, 59, 28),
+    "label_smoothing": Mode({"loss": CrossEntropy(0.1)}, 93, 28),
+    "adamw": Mode({"training": TRAIN.replace(optimizer="adamw", lr=0.003)}, 77, 28),
+    "muon": Mode({"training": TRAIN.replace(optimizer="muon")}, 188, 28),
+    "lookahead": Mode({"training": TRAIN.replace(lookahead=0.5)}, 76, 28),
+    "groups": Mode({"training": TRAIN.replace(decay_norms_biases=False, bias_lr_factor=2.0)}, 77, 28),
+    "ema": Mode({"training": TRAIN.replace(ema=0.9)}, 78, 30),
+    "clip_grad_norm": Mode({"training": TRAIN.replace(clip_grad_norm=1.0)}, 84, 28),
+    "grad_accum_steps": Mode({"training": TRAIN.replace(batch_size=8, grad_accum_steps=2)}, 152, 37),
+    "progressive_size": Mode({"training": TRAIN.replace(progressive_size=9)}, 77, 28),
+    "infobatch": Mode({"training": TRAIN.replace(infobatch=0.5)}, 83, 31),
+    "masks": Mode({"masked": True}, 78, 29),
+    "kd": Mode({"loss": KD}, 100, 31),
+    "kd, confidence": Mode({"loss": DistillationLoss(TeacherLogits(), 0.5, 4.0, confidence_weighting=True)}, 108, 31),
+    "kd, infobatch": Mode({"loss": KD, "training": TRAIN.replace(infobatch=0.5)}, 107, 34),
+    "cs-kd": Mode({"method": "cs-kd"}, 137, 46),
+    "ps-kd": Mode({"method": "ps-kd"}, 106, 30),
+    "dlb": Mode({"method": "dlb"}, 131, 47),
+    "tf-kd": Mode({"method": "tf-kd"}, 98, 30),
+    "tf-kd-self": Mode({"method": "tf-kd-self"}, 102, 31),
+    "kd, dlb": Mode({"loss": KD, "method": "dlb"}, 181, 51),
+    "cutmix": Mode({}, 102, 43, ("cutmix.prob=0.5",)),
+    "mixup": Mode({}, 108, 49, ("mixup.prob=0.5",)),
 }
 
 
@@ -60,21 +60,21 @@ MODES = {
 def test_a_step_does_not_wait_and_stays_within_its_budget(gpu: PretendGPU, tmp_path: Path, mode: Mode) -> None:
     context = gpu_context(tmp_path, *mode.changes)
     context = context.for_subset(np.arange(context.data.total))
-    check_budget(measure_step(gpu, context, **mode.options), mode.kernels, mode.uploads)
+    check_budget(measure_step(gpu, context, **mode.options), mode.kernels)
 
 
-@pytest.mark.parametrize(("loader", "uploads"), [("memory", 4), ("mmap", 5), ("ffcv", 5)])
-def test_every_loader_feeds_a_gpu_without_waiting(gpu: PretendGPU, tmp_path: Path, loader: str, uploads: int) -> None:
+@pytest.mark.parametrize("loader", ["memory", "mmap", "ffcv"])
+def test_every_loader_feeds_a_gpu_without_waiting(gpu: PretendGPU, tmp_path: Path, loader: str) -> None:
     if loader == "ffcv":
         pytest.importorskip("ffcv")
-    check_budget(measure_step(gpu, gpu_context(tmp_path, loader=loader)), MODES["plain"].kernels, uploads)
+    check_budget(measure_step(gpu, gpu_context(tmp_path, loader=loader)), MODES["plain"].kernels)
 
 
 def test_recording_adds_two_kernels_and_no_wait(gpu: PretendGPU, tmp_path: Path) -> None:
     context = gpu_context(tmp_path)
     plain = measure_step(gpu, context)
     recorded = measure_step(gpu, context, callbacks=[new_recorder(tmp_path, context)])
-    check_budget(recorded, plain.kernels.total() + 2, plain.uploads.total())
+    check_budget(recorded, plain.kernels.total() + 2)
     assert recorded.kernels.total() <= plain.kernels.total() + 2
 
 

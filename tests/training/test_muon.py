@@ -12,7 +12,7 @@ from datapruning.config.training import TrainConfig
 from datapruning.errors import InvalidValue
 from datapruning.models import create_model
 from datapruning.models.training_check import check_training
-from datapruning.training.lookahead import INTERVAL, add_lookahead
+from datapruning.training.lookahead import INTERVAL, Lookahead
 from datapruning.training.muon import orthogonalize
 from datapruning.training.optimizers import make_optimizer, set_learning_rate
 
@@ -95,13 +95,14 @@ def test_muon_leaves_fixed_filters_alone() -> None:
 
 @pytest.mark.parametrize("step_size", [0.5, 1.0])
 def test_lookahead_is_that_of_a_plain_loop(step_size: float) -> None:
-    weight, plain = nn.Parameter(torch.tensor([1.0, -2.0])), torch.tensor([1.0, -2.0])
-    optimizer = torch.optim.SGD([weight], lr=0.1)
-    add_lookahead(optimizer, step_size)
+    model, plain = nn.ParameterList([torch.tensor([1.0, -2.0])]), torch.tensor([1.0, -2.0])
+    (weight,) = model.parameters()
+    optimizer, lookahead = torch.optim.SGD([weight], lr=0.1), Lookahead(model, step_size)
     slow = torch.empty(2)
     for step in range(1, 3 * INTERVAL + 1):
         weight.grad = weight.detach() ** 3
         optimizer.step()
+        lookahead.update()
         plain = plain - 0.1 * plain**3
         if step == 1:
             slow = plain.clone()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +23,30 @@ from datapruning.data.augment.mixing import Mixing, blend, mixing_lambda, paste
 from datapruning.data.augment.numba_kernels import augment, augment_cpu, compiled
 from datapruning.data.loaders.loader import Batch, Loader, MixedLabels
 from datapruning.utils.hashing import U64, bounded_ints, hash_ids
+from datapruning.utils.upload import upload
 
 VIEW_KEY, FLIP_KEY = 0x71E35, 0xF11B
 NO_MIXUP = MixupPolicy()
+PARAM_ROWS = 2**16
+"""Samples whose parameters are drawn and uploaded at once: about 5 MB."""
+MAX_BATCH_SIZES = 8
+"""Sizes of batches whose line numbers are kept."""
+
+
+class ViewParams(NamedTuple):
+    """The random parameters of n views, on the images' device.
+
+    Attributes:
+        params: int64 [n, 5], see `Augmentation.sample_params`.
+        boxes: int64 [n, 4], see `random_resized_boxes`; None: images are not resized.
+    """
+
+    params: Tensor
+    boxes: Tensor | None
+
+    def rows(self, begin: int, end: int) -> ViewParams:
+        """The parameters of views begin..end-1."""
+        return ViewParams(self.params[begin:end], None if self.boxes is None else self.boxes[begin:end])
 
 
 @dataclass(frozen=True)
@@ -78,23 +99,48 @@ class Augmentation:
 
     def read(self, loader: Loader, batches: Sequence[NDArray[np.int64]], epoch: int) -> Iterator[tuple[Batch, Tensor]]:
         """Each batch of ids with its views of epoch `epoch`, mixed if `mixing` is set; shapes as in `apply`."""
+        view = self.view_index(epoch)
         if self.mixing is None:
-            for batch in loader.read(batches):
-                yield batch, self.apply(batch.images, batch.ids, epoch)
+            for batch, params in self._with_params(loader, batches, view):
+                yield batch, self._augment(batch.images, params)
             return
         ends = np.cumsum([len(ids) for ids in batches]).tolist()
-        params = self.mixing.sample_params(np.concatenate([np.empty(0, np.int64), *batches]), self.view_index(epoch))
-        batch_params = [params.slice(end - len(ids), end) for ids, end in zip(batches, ends, strict=True)]
-        with_partners = [np.concatenate([ids, p.partners]) for ids, p in zip(batches, batch_params, strict=True)]
-        for ids, params, both in zip(batches, batch_params, loader.read(with_partners), strict=True):
-            views = self.apply(both.images, both.ids, epoch)
-            n, size = len(ids), views.shape[2:]
-            rows = np.flatnonzero(params.mixed)
-            paste(views[:n], views[n:], rows, params.boxes(*size))
-            blend(views[:n], views[n:], rows, params.weight)
-            targets_b = both.labels[:n].index_copy(0, _to_device(rows, both.images), both.labels[n:])
-            mixed = MixedLabels(targets_b, _to_device(mixing_lambda(params, *size), both.images))
+        mixing = self.mixing.sample_params(np.concatenate([np.empty(0, np.int64), *batches]), view)
+        batch_mixing = [mixing.slice(end - len(ids), end) for ids, end in zip(batches, ends, strict=True)]
+        with_partners = [np.concatenate([ids, m.partners]) for ids, m in zip(batches, batch_mixing, strict=True)]
+        read = self._with_params(loader, with_partners, view)
+        for ids, mix, (both, params) in zip(batches, batch_mixing, read, strict=True):
+            views = self._augment(both.images, params)
+            n, size, device = len(ids), views.shape[2:], views.device
+            rows = np.flatnonzero(mix.mixed)
+            index = upload(rows, device)
+            paste(views[:n], views[n:], rows, index, mix.boxes(*size))
+            blend(views[:n], views[n:], rows, mix.weight)
+            targets_b = both.labels[:n].index_copy(0, index, both.labels[n:])
+            mixed = MixedLabels(targets_b, upload(mixing_lambda(mix, *size), device))
             yield Batch(both.images[:n], both.labels[:n], ids, mixed), views[:n]
+
+    def _with_params(
+        self, loader: Loader, batches: Sequence[NDArray[np.int64]], view: int
+    ) -> Iterator[tuple[Batch, ViewParams]]:
+        """Each batch of ids with the parameters of its views; they are drawn and uploaded for many batches at once."""
+        sizes = np.cumsum([0, *(len(ids) for ids in batches)])
+        params, begin, end = None, 0, 0
+        for number, batch in enumerate(loader.read(batches)):
+            if sizes[number] >= end or params is None:
+                last = int(np.searchsorted(sizes, sizes[number] + PARAM_ROWS, side="right")) - 1
+                begin, end = sizes[number], sizes[max(last, number + 1)]
+                ids = np.concatenate(batches[number : max(last, number + 1)])
+                params = self._draw(ids, view, batch.images)
+            yield batch, params.rows(sizes[number] - begin, sizes[number + 1] - begin)
+
+    def _draw(self, ids: NDArray[np.int64], view: int, images: Tensor) -> ViewParams:
+        """The parameters of the views of samples `ids`, int64 [n], on the device of images of their shape."""
+        _, height, width, _ = images.shape
+        size, boxes = self.policy.output_shape((height, width, 0))[:2], None
+        if self.policy.scale:
+            boxes = upload(random_resized_boxes(ids, self.policy, view, height, width), images.device)
+        return ViewParams(upload(self.sample_params(ids, view, *size), images.device), boxes)
 
     def apply(self, images: Tensor, ids: NDArray[np.int64] | Tensor, epoch: int) -> Tensor:
         """The view of epoch `epoch` of each image, not mixed.
@@ -112,25 +158,30 @@ class Augmentation:
             InvalidValue: images smaller than `policy.size`.
         """
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
-        images = self._crop(images, ids, self.view_index(epoch))
+        return self._augment(images, self._draw(ids, self.view_index(epoch), images))
+
+    def _augment(self, images: Tensor, params: ViewParams) -> Tensor:
+        """The views of images uint8 [n, height, width, channels] with these parameters; see `apply`."""
+        policy, reflect = self.policy, self.policy.padding == "reflect"
+        images = self._crop(images, params.boxes)
         _, height, width, _ = images.shape
-        params = self.sample_params(ids, self.view_index(epoch), height, width)
         run = compiled(augment) if images.device.type == "cpu" else None
-        reflect, crop = self.policy.padding == "reflect", self.policy.crop
-        down, right, _, centre_down, centre_right = _to_device(params, images).unbind(1)
-        if crop and (reflect or run is None):
-            images, crop = _pad_and_crop(images, crop, down, right, reflect=reflect), 0
-            params[:, :2] = 0
         if run is not None:
-            stats = _row_stats(self.mean, self.std, width, images.device)
-            return augment_cpu(run, images, params, crop, self.policy.cutout, *stats)
-        if self.policy.flip:
-            images = _hflip(images, params[:, 2])
+            crop, offsets = policy.crop, params.params.numpy()
+            if crop and reflect:
+                images, crop, offsets = _pad_and_crop(images, crop, params.params[:, :2], reflect=True), 0, offsets.copy()
+                offsets[:, :2] = 0
+            return augment_cpu(
+                run, images, offsets, crop, policy.cutout, *_row_stats(self.mean, self.std, width, images.device)
+            )
+        if policy.crop:
+            images = _pad_and_crop(images, policy.crop, params.params[:, :2], reflect=reflect)
+        if policy.flip:
+            images = torch.where(params.params[:, 2].bool()[:, None, None, None], images.flip(2), images)
         pixels = self.normalise(images)
-        if self.policy.cutout:
-            hole_down = _cutout_mask(centre_down, height, self.policy.cutout)
-            hole_right = _cutout_mask(centre_right, width, self.policy.cutout)
-            pixels.masked_fill_((hole_down[:, :, None] & hole_right[:, None, :])[:, None], 0.0)
+        if policy.cutout:
+            hole_down, hole_right = _cutout_masks(params.params[:, 3:], max(height, width), policy.cutout).unbind(1)
+            pixels.masked_fill_((hole_down[:, :height, None] & hole_right[:, None, :width])[:, None], 0.0)
         return pixels
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -142,13 +193,12 @@ class Augmentation:
         pixels = rows.to(torch.float32).sub_(mean).div_(std)
         return pixels.view(count, height, width, channels).permute(0, 3, 1, 2)
 
-    def _crop(self, images: Tensor, ids: NDArray[np.int64], view: int) -> Tensor:
+    def _crop(self, images: Tensor, boxes: Tensor | None) -> Tensor:
         """The part of each image that its view shows, in the view's size: uint8 as the images are."""
-        if not self.policy.scale:
+        if boxes is None:
             return self._center_crop(images)
         _, height, width, _ = images.shape
-        size = self.policy.output_shape((height, width, 0))[:2]
-        return resample(images, random_resized_boxes(ids, self.policy, view, height, width), *size)
+        return resample(images, boxes, *self.policy.output_shape((height, width, 0))[:2])
 
     def _center_crop(self, images: Tensor) -> Tensor:
         _, height, width, _ = images.shape
@@ -164,24 +214,29 @@ def _row_stats(mean: tuple[float, ...], std: tuple[float, ...], width: int, devi
     return row_mean.to(device), row_std.to(device)
 
 
-def _pad_and_crop(images: Tensor, padding: int, down: Tensor, right: Tensor, *, reflect: bool) -> Tensor:
-    """Pad the images, with zeros or mirrored, and crop them to their former size at (down, right) from the corner.
+def _pad_and_crop(images: Tensor, padding: int, offsets: Tensor, *, reflect: bool) -> Tensor:
+    """Pad the images, with zeros or mirrored, and crop them to their former size at `offsets` from the corner, int64 [n, 2].
 
     Every row of every window is one contiguous run of bytes in the padded batch, so one gather over a view in which
     runs may start at any pixel copies them all.
     """
-    count, height, width, channels = images.shape
+    (count, height, width, channels), device = images.shape, images.device
     padded_height, padded_width = height + 2 * padding, width + 2 * padding
     if reflect:
-        rows, columns = (_reflected(size, padding, images.device) for size in (height, width))
+        rows, columns = (_reflected(size, padding, device) for size in (height, width))
         padded = images.index_select(1, rows).index_select(2, columns)
     else:
         padded = images.new_zeros(count, padded_height, padded_width, channels)
         padded[:, padding : padding + height, padding : padding + width] = images
     runs = padded.as_strided((count * padded_height * padded_width - width + 1, width * channels), (channels, 1))
-    first = torch.arange(count, device=images.device) * padded_height + down
-    starts = (first[:, None] + torch.arange(height, device=images.device)) * padded_width + right[:, None]
+    starts = (_line_numbers(count, height, padded_height, device) + offsets[:, :1]).mul_(padded_width).add_(offsets[:, 1:])
     return runs.index_select(0, starts.view(-1)).view(count, height, width, channels)
+
+
+@lru_cache(MAX_BATCH_SIZES)
+def _line_numbers(count: int, height: int, padded_height: int, device: torch.device) -> Tensor:
+    """Int64 [count, height]: the number of each line of images in a padded batch. Nothing may write into it."""
+    return torch.arange(count, device=device)[:, None] * padded_height + torch.arange(height, device=device)
 
 
 @cache
@@ -193,20 +248,7 @@ def _reflected(size: int, padding: int, device: torch.device) -> Tensor:
     return (torch.minimum(offset, period - offset) if size > 1 else torch.zeros_like(positions)).to(device)
 
 
-def _hflip(images: Tensor, flip: NDArray[np.int64]) -> Tensor:
-    """Mirror the images with a 1 in `flip` left to right. The order is computed on the host: a GPU never waits for it."""
-    flipped, rows = np.flatnonzero(flip), np.arange(len(flip))
-    rows[flipped] = len(flip) + np.arange(len(flipped))
-    mirrored = images.index_select(0, _to_device(flipped, images)).flip(2)
-    return torch.cat([images, mirrored]).index_select(0, _to_device(rows, images))
-
-
-def _to_device(numbers: NDArray[Any], images: Tensor) -> Tensor:
-    """`numbers` on the device of `images`."""
-    return torch.from_numpy(numbers).to(images.device, non_blocking=True)
-
-
-def _cutout_mask(centre: Tensor, length: int, side: int) -> Tensor:
-    """Bool [n, length]: inside the run of `side` pixels around each centre."""
-    offset = torch.arange(length, device=centre.device) - (centre[:, None] - side // 2)
+def _cutout_masks(centres: Tensor, length: int, side: int) -> Tensor:
+    """Bool [n, 2, length]: inside the run of `side` pixels around each centre, [n, 2]."""
+    offset = torch.arange(length, device=centres.device) - (centres[:, :, None] - side // 2)
     return (offset >= 0) & (offset < side)

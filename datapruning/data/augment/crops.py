@@ -8,6 +8,7 @@ stored at not much more than the size of the views. It works on whole numbers an
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -74,61 +75,68 @@ class BilinearWeights(NamedTuple):
     from the image's edge, and the weight of the latter in 1/`ONE`.
     """
 
-    before: NDArray[np.int64]
-    after: NDArray[np.int64]
-    weight: NDArray[np.int64]
+    before: Tensor
+    after: Tensor
+    weight: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "BilinearWeights":
+        """The function of each tensor."""
+        return BilinearWeights(*map(function, self))
 
 
-def bilinear_weights(begin: NDArray[np.int64], length: NDArray[np.int64], size: int) -> BilinearWeights:
-    """`size` output pixels, evenly over `length` pixels from `begin`."""
-    begin, length = begin[:, None], length[:, None]
-    centres = ((2 * np.arange(size) + 1) * length - size) * ONE  # in 1 / (2 * size * ONE) of a pixel
-    positions = np.clip((centres + size) // (2 * size), 0, (length - 1) * ONE)
+def bilinear_weights(begin: Tensor, length: Tensor, size: int) -> BilinearWeights:
+    """`size` output pixels, evenly over `length` pixels from `begin`, both int64 [n] or, for k axes at once, [n, k]."""
+    begin, length = begin[..., None], length[..., None]
+    odd = torch.arange(1, 2 * size, 2, device=begin.device)
+    numerators = (odd * length).mul_(ONE).add_(size - size * ONE)  # of the centres, in 1 / (2 * size * ONE) of a pixel
+    positions = numerators.div_(2 * size, rounding_mode="floor").clamp_(min=0).minimum((length - 1) * ONE)
     before = positions >> BITS
-    return BilinearWeights(begin + before, begin + np.minimum(before + 1, length - 1), positions & (ONE - 1))
+    after = (before + 1).minimum(length - 1).add_(begin)
+    return BilinearWeights(before.add_(begin), after, positions.bitwise_and_(ONE - 1))
 
 
-def resample(images: Tensor, boxes: NDArray[np.int64], height: int, width: int) -> Tensor:
-    """The boxes (int64 [n, 4], see `random_resized_boxes`) of uint8 images [n, h, w, channels], resampled.
+def resample(images: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
+    """The boxes (int64 [n, 4] on the images' device, see `random_resized_boxes`) of uint8 images [n, h, w, channels].
 
     A kernel of `numba_kernels.py` does it on a CPU; torch serves every other device. Returns uint8 [n, height, width,
     channels].
     """
-    down, across = bilinear_weights(boxes[:, 0], boxes[:, 2], height), bilinear_weights(boxes[:, 1], boxes[:, 3], width)
+    if height == width:  # half as many launches
+        both = bilinear_weights(boxes[:, :2], boxes[:, 2:], height)
+        down, across = both.map(lambda tensor: tensor[:, 0]), both.map(lambda tensor: tensor[:, 1])
+    else:
+        down, across = bilinear_weights(boxes[:, 0], boxes[:, 2], height), bilinear_weights(boxes[:, 1], boxes[:, 3], width)
     run = compiled(resample_boxes) if images.device.type == "cpu" else None
     if run is not None:
         out = torch.from_numpy(np.empty((len(images), height, width, images.shape[3]), np.uint8))  # see `augment_cpu`
-        run(images.contiguous().view(-1).numpy(), *images.shape[1:], *down, *across, out.view(-1).numpy())
+        weights = (tensor.contiguous().numpy() for tensor in (*down, *across))
+        run(images.contiguous().view(-1).numpy(), *images.shape[1:], *weights, out.view(-1).numpy())
         return out
     step = max(1, MAX_PIXELS // (height * max(width, images.shape[2])))
-    parts = [slice(start, start + step) for start in range(0, len(images), step)]
-    if not parts:
-        return images.new_empty(0, height, width, images.shape[3])
-    return torch.cat(
-        [
-            _resample_torch(images[p], BilinearWeights(*(t[p] for t in down)), BilinearWeights(*(t[p] for t in across)))
-            for p in parts
-        ]
-    )
+    parts = [
+        _resample_torch(images[rows], down.map(lambda tensor: tensor[rows]), across.map(lambda tensor: tensor[rows]))  # noqa: B023 (used at once)
+        for rows in (slice(start, start + step) for start in range(0, len(images), step))
+    ]
+    return torch.cat(parts) if parts else images.new_empty(0, height, width, images.shape[3])
 
 
 def _resample_torch(images: Tensor, down: BilinearWeights, across: BilinearWeights) -> Tensor:
     count, height, width, channels = images.shape
     device, rows = images.device, images.reshape(count * height, width * channels)
-    upper, lower, weight_down = (torch.from_numpy(array).to(device, non_blocking=True) for array in down)
-    left, right, weight_right = (torch.from_numpy(array).to(device, non_blocking=True) for array in across)
-    first = (torch.arange(count, device=device) * height)[:, None]
+    first, channel = (torch.arange(count, device=device) * height)[:, None], torch.arange(channels, device=device)
 
     def lines(y: Tensor, weight: Tensor) -> Tensor:
         pixels = rows.index_select(0, (first + y).view(-1)).view(count, y.shape[1], -1)
-        return pixels.to(torch.int32).mul_(weight.to(torch.int32)[..., None])
+        return pixels.to(torch.int32).mul_(weight[..., None])
 
-    mixed = lines(upper, ONE - weight_down).add_(lines(lower, weight_down))  # [n, result's height, w * channels]
+    weight = down.weight.to(torch.int32)
+    mixed = lines(down.before, ONE - weight).add_(lines(down.after, weight))  # [n, result's height, w * channels]
 
     def columns(x: Tensor, weight: Tensor) -> Tensor:
-        index = (x[..., None] * channels + torch.arange(channels, device=device)).view(count, 1, -1)
+        index = (x[..., None] * channels + channel).view(count, 1, -1)
         pixels = mixed.gather(2, index.expand(-1, mixed.shape[1], -1))
-        return pixels.mul_(weight.to(torch.int32).repeat_interleave(channels, 1)[:, None])
+        return pixels.mul_(weight[:, None])
 
-    mixed = columns(left, ONE - weight_right).add_(columns(right, weight_right)).add_(1 << (2 * BITS - 1))
+    weight = across.weight.to(torch.int32).repeat_interleave(channels, 1)
+    mixed = columns(across.before, ONE - weight).add_(columns(across.after, weight)).add_(1 << (2 * BITS - 1))
     return mixed.bitwise_right_shift_(2 * BITS).to(torch.uint8).view(count, mixed.shape[1], -1, channels)

@@ -19,6 +19,7 @@ from torch import Tensor
 from datapruning.config.augmentation import CutMixPolicy, MixupPolicy
 from datapruning.data.augment.numba_kernels import compiled, paste_boxes
 from datapruning.utils.hashing import U64, bounded_ints, hash_ids
+from datapruning.utils.upload import upload
 
 MIX_KEY = 0x3117E5
 QUANTILE_BITS = 16
@@ -139,28 +140,27 @@ def blend(views: Tensor, others: Tensor, rows: NDArray[np.int64], weight: NDArra
     changed = np.flatnonzero(weight < 1)
     if not changed.size:
         return
-    weights = (w[changed, None, None, None].astype(np.float32) for w in (weight, 1 - weight))
-    arrays = (torch.from_numpy(array).to(views.device, non_blocking=True) for array in (rows[changed], changed, *weights))
-    own, other, own_weight, other_weight = arrays
+    weights = (upload(w[changed, None, None, None].astype(np.float32), views.device) for w in (weight, 1 - weight))
+    own, other, own_weight, other_weight = upload(rows[changed], views.device), upload(changed, views.device), *weights
     mixed = views.index_select(0, own).mul_(own_weight).add_(others.index_select(0, other).mul_(other_weight))
     views.index_copy_(0, own, mixed)
 
 
-def paste(views: Tensor, others: Tensor, rows: NDArray[np.int64], boxes: NDArray[np.int64]) -> None:
+def paste(views: Tensor, others: Tensor, rows: NDArray[np.int64], index: Tensor, boxes: NDArray[np.int64]) -> None:
     """Cover boxes, in place. A kernel of `numba_kernels.py` does it on a CPU; this serves every other device.
 
     Args:
         views: float32 [n, channels, height, width], channels last in memory.
         others: float32 [k, channels, height, width], likewise: views of the partners.
         rows: int64 [k], the row in `views` of each partner, all different.
+        index: the same on the device of the views.
         boxes: int64 [k, 4], see `MixParams.boxes`.
     """
     run = compiled(paste_boxes) if views.device.type == "cpu" else None
     if run is not None:
         run(*(t.permute(0, 2, 3, 1).numpy() for t in (views, others)), rows, boxes)
         return
-    index = torch.from_numpy(rows).to(views.device, non_blocking=True)
-    top, bottom, left, right = torch.from_numpy(boxes).to(views.device, non_blocking=True).unbind(1)
+    top, bottom, left, right = upload(boxes, views.device).unbind(1)
     inside = _inside(top, bottom, views.shape[2])[:, :, None] & _inside(left, right, views.shape[3])[:, None, :]
     views.index_copy_(0, index, torch.where(inside[:, None], others, views.index_select(0, index)))
 

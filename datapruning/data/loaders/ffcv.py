@@ -6,7 +6,7 @@ size. The order comes from the caller, every batch has memory of its own, a work
 leaving it waiting, and torch's thread count stays as it was.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cache
 from math import prod
@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from datapruning.data.loaders.ffcv_cache import import_ffcv, torch_threads_kept
-from datapruning.data.loaders.loader import Batch, make_batch, validate_batches
+from datapruning.data.loaders.loader import Batch, make_batches, validate_batches
 from datapruning.data.loaders.prefetch import prefetch
 from datapruning.errors import InvalidFile, LoaderError, first_line
 from datapruning.io.checksums import verify_checksum
 from datapruning.io.npy import READ_ERRORS
 from datapruning.io.regular_file import open_regular_file
+from datapruning.utils.upload import pinned
 
 FIELDS = ("image", "label", "id")
 REWRITE_HINT = "delete it to have it written again"
@@ -93,12 +95,21 @@ class FFCVLoader:
         if self._ids is not None:
             for ids in batches:
                 self._positions(ids)
-        decoded = prefetch(lambda ids: self._file.read(self._positions(ids)), batches, str(self._file.path))
-        with closing(decoded):
-            for ids, (images, stored_ids) in zip(batches, decoded, strict=True):
-                if not np.array_equal(stored_ids, ids):
-                    raise LoaderError(f"{self._file.path} is damaged: its sample ids are not in order")
-                yield make_batch(self._device, images, self._labels, ids)
+        with closing(prefetch(self._read, batches, str(self._file.path))) as decoded:
+            yield from make_batches(self._device, self._checked(decoded, batches), self._labels, batches)
+
+    def _read(self, ids: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.int64]]:
+        """Images and the ids that the file says they have."""
+        images, stored_ids = self._file.read(self._positions(ids))
+        return pinned(images, self._device), stored_ids
+
+    def _checked(
+        self, decoded: Iterable[tuple[Tensor, NDArray[np.int64]]], batches: Sequence[NDArray[np.int64]]
+    ) -> Iterator[Tensor]:
+        for ids, (images, stored_ids) in zip(batches, decoded, strict=True):
+            if not np.array_equal(stored_ids, ids):
+                raise LoaderError(f"{self._file.path} is damaged: its sample ids are not in order")
+            yield images
 
     def _positions(self, ids: NDArray[np.int64]) -> NDArray[np.uint64]:
         if self._ids is None:

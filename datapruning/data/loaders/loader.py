@@ -5,7 +5,7 @@ batch size and padding are decided by the caller (`data/batching.py`), augmentat
 gathers. `factory.py` opens one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datapruning.errors import LoaderError
+from datapruning.utils.upload import pinned, upload_ahead
 
 
 class MixedLabels(NamedTuple):
@@ -26,21 +27,39 @@ class MixedLabels(NamedTuple):
 class Batch(NamedTuple):
     """`images` uint8 [n, height, width, channels] and `labels` int64 [n] on the device, `ids` int64 [n] on the host.
 
-    The tensors are the caller's own: later batches do not change them. `mixed`: None where images are not mixed.
+    The tensors are the caller's own: later batches do not change them.
+
+    Attributes:
+        mixed: None where images are not mixed.
+        device_ids: the ids as a tensor on the device, where training reads the batch.
+        teacher_logits: float32 [teachers, n, classes], where training reads soft labels with the batch.
+        self_teacher_logits: likewise, of the self teacher (TF-KD).
     """
 
     images: Tensor
     labels: Tensor
     ids: NDArray[np.int64]
     mixed: MixedLabels | None = None
+    device_ids: Tensor | None = None
+    teacher_logits: Tensor | None = None
+    self_teacher_logits: Tensor | None = None
+
+    def rows(self, begin: int, end: int) -> "Batch":
+        """The samples begin..end-1."""
+        rows = slice(begin, end)
+        mixed = MixedLabels(*(column[rows] for column in self.mixed)) if self.mixed else None
+        device_ids = None if self.device_ids is None else self.device_ids[rows]
+        teacher, self_teacher = (None if x is None else x[:, rows] for x in (self.teacher_logits, self.self_teacher_logits))
+        return Batch(self.images[rows], self.labels[rows], self.ids[rows], mixed, device_ids, teacher, self_teacher)
 
 
-def make_batch(device: torch.device, images: NDArray[np.uint8], labels: NDArray[np.int64], ids: NDArray[np.int64]) -> Batch:
-    """The batch of freshly read `images` [n, ...]; `labels` are those of the full split."""
-    pixels, batch_labels = (
-        torch.from_numpy(array).to(device, non_blocking=device.type != "cpu") for array in (images, labels[ids])
-    )
-    return Batch(pixels, batch_labels, ids)
+def make_batches(
+    device: torch.device, images: Iterable[Tensor], labels: NDArray[np.int64], batches: Sequence[NDArray[np.int64]]
+) -> Iterator[Batch]:
+    """The batches of freshly read `images` uint8 [n, ...], `pinned`; `labels` are those of the full split."""
+    pairs = ((pixels, pinned(labels[ids], device)) for pixels, ids in zip(images, batches, strict=True))
+    for ids, (pixels, batch_labels) in zip(batches, upload_ahead(pairs, device), strict=True):
+        yield Batch(pixels, batch_labels, ids)
 
 
 class Loader(Protocol):

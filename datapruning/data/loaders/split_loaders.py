@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Split
-from datapruning.data.loaders.loader import Batch, make_batch, validate_batches
+from datapruning.data.loaders.loader import Batch, make_batches, validate_batches
 from datapruning.data.loaders.prefetch import prefetch
+from datapruning.utils.upload import pinned, upload
 
 
 class InMemoryLoader:
@@ -26,8 +27,9 @@ class InMemoryLoader:
         return len(self._labels)
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
-        for ids in validate_batches(batches, len(self)):
-            index = torch.from_numpy(ids).to(self._images.device, non_blocking=True)
+        batches = validate_batches(batches, len(self))
+        order = upload(np.concatenate([np.empty(0, np.int64), *batches]), self._images.device)  # once for all batches
+        for ids, index in zip(batches, torch.split(order, [len(ids) for ids in batches]), strict=True):
             yield Batch(self._images.index_select(0, index), self._labels.index_select(0, index), ids)
 
 
@@ -47,7 +49,6 @@ class MmapLoader:
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
         batches = validate_batches(batches, len(self))
-        images = self._split.images
-        with closing(prefetch(lambda ids: images[ids], batches, "decoded images")) as decoded:
-            for ids, pixels in zip(batches, decoded, strict=True):
-                yield make_batch(self._device, pixels, self._split.labels, ids)
+        images, device = self._split.images, self._device
+        with closing(prefetch(lambda ids: pinned(images[ids], device), batches, "decoded images")) as decoded:
+            yield from make_batches(device, decoded, self._split.labels, batches)

@@ -18,6 +18,7 @@ from datapruning.training.callbacks import Callback, LogHistory, StopAtTimeLimit
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import accuracy
 from datapruning.training.losses import Loss
+from datapruning.training.reproducibility import resolve_precision
 from datapruning.training.schedules import planned_steps
 from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import Masks
@@ -125,6 +126,6 @@ def train_and_evaluate(
         costs=PhaseCosts(train=training_cost),
         kept=len(ids), total=data.total, budget=training.budget, epochs=done.epoch, steps=done.updates,
         seed=training_run.seed, device=str(context.device), threads=context.threads, processes=num_processes(),
-        infobatch=infobatch, self_distill=self_distillation,
+        precision=resolve_precision(training.precision, context.device), infobatch=infobatch, self_distill=self_distillation,
     )  # fmt: skip
     return run.finish(trainer.model, context.describe_model(training.model), done.history, complete(trained))

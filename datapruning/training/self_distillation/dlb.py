@@ -48,16 +48,24 @@ class DLB(SelfDistillation):
             logits = forward(images)
             losses = loss(logits, batch, epoch)
         else:
-            assert self._logits is not None
+            assert auxiliary.logits is not None
             n, m = len(batch.ids), len(auxiliary.batch.ids)
             both = forward(torch.cat([images, auxiliary.images]))
             logits, repeated = both[:n], both[n:]
             task = merge_means(loss(logits, batch, epoch), n, loss(repeated, auxiliary.batch, auxiliary.epoch), m)
-            previous = self._logits.to(repeated.device, non_blocking=True)
-            term = kd_loss(repeated, previous[None], self.temperature)
+            term = kd_loss(repeated, auxiliary.logits[None], self.temperature)
             losses = task._replace(total=task.total + self.weight * term, self_distillation=term)
-        self._ids, self._logits, self._epoch = batch.ids, logits.detach(), epoch
         return logits, losses
+
+    def before_step(self, auxiliary: AuxiliaryBatch | None) -> AuxiliaryBatch | None:
+        """The auxiliary batch with its logits of the step before."""
+        if auxiliary is None or self._logits is None:
+            return auxiliary
+        return auxiliary._replace(logits=self._logits.to(auxiliary.images.device, non_blocking=True))
+
+    def after_step(self, batch: Batch, logits: Tensor, epoch: int) -> None:
+        """Keep the logits for the next step."""
+        self._ids, self._logits, self._epoch = batch.ids, logits, epoch
 
     def tensors(self) -> dict[str, Tensor]:
         """The last batch: ids int64 [n], logits float32 [n, classes], and its epoch."""

@@ -1,6 +1,6 @@
 """PS-KD: labels are softened, more and more, by the student's own prediction an epoch ago (Kim et al., ICCV 2021)."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import torch
@@ -30,20 +30,32 @@ class PSKD(SelfDistillation):
         self.ids = np.sort(ids)
         self.weight, self.epochs = weight, epochs
         self.table = torch.full((len(ids), classes), torch.nan)
+        self._share, self._device_ids = torch.zeros(()), torch.from_numpy(self.ids)
+
+    def begin_epoch(self, epoch: int, device: torch.device) -> None:
+        """Put the table on the device, and set a_t."""
+        if self.table.device != device:
+            self.table, self._share = self.table.to(device), self._share.to(device)
+            self._device_ids = torch.from_numpy(self.ids).to(device)
+        self._share.fill_(self.weight * (epoch + 1) / self.epochs)
+
+    def variant(self, epoch: int) -> Hashable:
+        """Whether there are earlier predictions."""
+        return epoch == 0
 
     def step(
         self, forward: Forward, loss: Loss, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, epoch: int
     ) -> tuple[Tensor, LossTerms]:
         """See `SelfDistillation.step`."""
         logits = forward(images)
-        self.table = self.table.to(logits.device)
-        rows = torch.from_numpy(np.searchsorted(self.ids, batch.ids)).to(logits.device, non_blocking=True)
+        assert batch.device_ids is not None
+        rows = torch.searchsorted(self._device_ids, batch.device_ids)
         if epoch == 0:
             losses = loss(logits, batch, epoch)
         else:
             previous = self.table.index_select(0, rows).to(logits.dtype)
             known = ~previous.isnan().any(1)
-            share = self.weight * (epoch + 1) / self.epochs * known
+            share = self._share * known
             term = cross_entropy(logits, previous.nan_to_num(0.0), reduction="none")
             task = loss.per_sample(logits, batch, epoch)
             per_sample = task._replace(total=(1 - share) * task.total + share * term, self_distillation=known * term)

@@ -51,15 +51,15 @@ class TFKDSelf(SelfDistillation):
     """
 
     def __init__(self, labels: SoftLabels, weight: float, temperature: float, scale: float) -> None:
-        self.labels, self.weight, self.temperature, self.scale = labels, weight, temperature, scale
+        self.self_teacher, self.weight, self.temperature, self.scale = labels, weight, temperature, scale
 
     def step(
         self, forward: Forward, loss: Loss, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, epoch: int
     ) -> tuple[Tensor, LossTerms]:
         """See `SelfDistillation.step`."""
+        assert batch.self_teacher_logits is not None
         logits = forward(images)
-        teacher = self.labels[batch.ids, epoch].to(logits.device, non_blocking=True)
-        term = self.scale * kd_loss(logits, teacher, self.temperature)
+        term = self.scale * kd_loss(logits, batch.self_teacher_logits, self.temperature)
         task = loss(logits, batch, epoch)
         total = (1 - self.weight) * task.total + self.weight * term
         return logits, task._replace(total=total, self_distillation=term)

@@ -139,23 +139,32 @@ class MaskEnforcer(Checkpointed):
         masks.check_fits(model)
         self._masks = masks
         self._weights = prunable(model)
-        self._removed = {
+        self._is_removed = {
             name: torch.from_numpy(~masks.tensors[name]).to(weight.device) for name, weight in self._weights.items()
+        }
+        self._is_kept = {  # numbers, for a launch that serves all weights
+            name: torch.empty_like(weight).copy_(~self._is_removed[name]).detach()
+            for name, weight in self._weights.items()
+            if weight.device.type == "cuda"
         }
         self.after_update()
 
     @torch.no_grad()
     def before_update(self) -> None:
         """Set gradients of removed weights to zero, before the optimiser's step."""
-        for name, weight in self._weights.items():
-            if weight.grad is not None:
-                weight.grad.masked_fill_(self._removed[name], 0)
+        self._zero({name: weight.grad for name, weight in self._weights.items() if weight.grad is not None})
 
     @torch.no_grad()
     def after_update(self) -> None:
         """Set removed weights to zero, after the optimiser's step."""
-        for name, weight in self._weights.items():
-            weight.masked_fill_(self._removed[name], 0)
+        self._zero(self._weights)
+
+    def _zero(self, tensors: Mapping[str, Tensor]) -> None:
+        if self._is_kept and tensors:
+            torch._foreach_mul_(list(tensors.values()), [self._is_kept[name] for name in tensors])
+            return
+        for name, tensor in tensors.items():
+            tensor.masked_fill_(self._is_removed[name], 0)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps: the masks, packed."""

@@ -197,7 +197,8 @@ def normalised(derivative: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def sum_of(tensors: Iterable[Tensor]) -> float:
     """The sum of all numbers of float64 tensors; a CPU adds them in numpy's order, and the host waits for a GPU once."""
-    return sum(torch.stack([_sum(tensor) for tensor in tensors]).tolist())
+    sums: list[float] = torch.stack([_sum(tensor) for tensor in tensors]).tolist()
+    return sum(sums)
 
 
 def _sum(tensor: Tensor) -> Tensor:

@@ -41,19 +41,19 @@ def keep_largest(
     if previous:
         flat.masked_fill_(~torch.cat([previous[name].flatten() for name in saliency]), -torch.inf)
     sizes = [values.numel() for values in saliency.values()]
-    parts = flat.split(sizes)
+    parts = torch.split(flat, sizes)
     empty: list[str] = []
     if scope == "layer":
         keep = [_largest(part, count_kept(len(part), sparsity)) for part in parts]
     else:
         num_kept = max(count_kept(len(flat), sparsity), len(sizes))
-        keep = list(_largest(flat, num_kept).split(sizes))
+        keep = list(torch.split(_largest(flat, num_kept), sizes))
         survives = torch.stack([part.any() for part in keep]).tolist()
         empty = [name for name, any_kept in zip(saliency, survives, strict=True) if not any_kept]
         if empty:
             for part in parts:  # no change for layers that keep their strongest weight anyway
                 part.index_fill_(0, part.argmax()[None], torch.inf)
-            keep = list(_largest(flat, num_kept).split(sizes))
+            keep = list(torch.split(_largest(flat, num_kept), sizes))
     shaped = zip(saliency.items(), keep, strict=True)
     return {name: kept.view(values.shape) for (name, values), kept in shaped}, empty
 

@@ -128,17 +128,17 @@ def test_boxes_that_never_fit_become_the_largest_centred_box() -> None:
     ],
 )
 def test_resampling_positions_by_hand(length: int, size: int, positions: list[float]) -> None:
-    result = bilinear_weights(np.array([10]), np.array([length]), size)
+    result = bilinear_weights(torch.tensor([10]), torch.tensor([length]), size)
     assert (result.before + result.weight / ONE - 10).tolist() == [positions]
-    assert (result.after == np.minimum(result.before + 1, 10 + length - 1)).all()
+    assert (result.after == (result.before + 1).clamp(max=10 + length - 1)).all()
 
 
 def by_hand(pixels: list[list[int]], height: int, width: int, *box_values: int) -> list[list[int]]:
     image = torch.tensor(pixels, dtype=torch.uint8)[None, ..., None]
-    actual = [resample(image, box(*box_values), height, width)]
+    actual = [resample(image, torch.from_numpy(box(*box_values)), height, width)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crops, "compiled", lambda kernel: None)
-        actual.append(resample(image, box(*box_values), height, width))
+        actual.append(resample(image, torch.from_numpy(box(*box_values)), height, width))
     assert torch.equal(*actual)
     return actual[0][0, ..., 0].tolist()
 
@@ -163,11 +163,11 @@ def test_the_kernel_gives_the_bits_of_the_torch_operations(
     images = random_images(*shape, seed=seed)
     before = images.clone()
     boxes = boxes_of(AugmentPolicy(crop=0, seed=seed, scale=(0.1, 1.0)), *shape[1:3], shape[0])
-    by_kernel = resample(images, boxes, height, width)
+    by_kernel = resample(images, torch.from_numpy(boxes), height, width)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crops, "compiled", lambda kernel: None)
         patch.setattr(crops, "MAX_PIXELS", chunk)
-        by_torch = resample(images, boxes, height, width)
+        by_torch = resample(images, torch.from_numpy(boxes), height, width)
     assert torch.equal(by_kernel, by_torch)
     assert by_kernel.shape == (shape[0], height, width, shape[3])
     assert torch.equal(images, before)
@@ -176,7 +176,7 @@ def test_the_kernel_gives_the_bits_of_the_torch_operations(
 @pytest.mark.parametrize(("height", "width"), [(7, 9), (16, 16), (31, 40), (224, 224)])
 def test_it_is_bilinear_resampling(height: int, width: int) -> None:
     images, boxes = random_images(4), np.array([[0, 0, 16, 16], [2, 3, 9, 5], [15, 0, 1, 16], [4, 4, 12, 12]])
-    resampled = resample(images, boxes, height, width)
+    resampled = resample(images, torch.from_numpy(boxes), height, width)
     for image, (top, left, tall, broad), actual in zip(images, boxes.tolist(), resampled, strict=True):
         part = image[top : top + tall, left : left + broad].permute(2, 0, 1)[None].float()
         exact = interpolate(part, (height, width), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
@@ -187,7 +187,7 @@ def test_empty_batches_are_accepted() -> None:
     for run in (numba_kernels.compiled, lambda kernel: None):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(crops, "compiled", run)
-            assert resample(random_images(0), np.empty((0, 4), np.int64), 5, 6).shape == (0, 5, 6, 3)
+            assert resample(random_images(0), torch.empty(0, 4, dtype=torch.int64), 5, 6).shape == (0, 5, 6, 3)
 
 
 def test_a_full_size_crop_is_the_image() -> None:
@@ -200,7 +200,7 @@ def test_a_view_is_its_box_resampled_mirrored_and_normalised() -> None:
     images, ids = random_images(30, 20, 16), np.arange(30) * 7
     policy = RESIZED.replace(cutout=0)
     augmented = bound(policy).apply(images, ids, 6)
-    expected = resample(images, random_resized_boxes(ids, policy, 2, 20, 16), 12, 12)
+    expected = resample(images, torch.from_numpy(random_resized_boxes(ids, policy, 2, 20, 16)), 12, 12)
     flips = bound(policy).sample_params(ids, 2, 12, 12)[:, 2].astype(bool)
     expected[flips] = expected[flips].flip(2)
     assert flips.any()

@@ -74,10 +74,10 @@ def test_boxes_are_pasted_as_by_the_torch_operations(shape: tuple[int, int, int,
     (images, others), rows = (p.permute(0, 3, 1, 2) for p in image_batches), np.sort(rng.permutation(shape[0])[:count])
     ends = [np.sort(rng.integers(0, length + 1, (count, 2)), axis=1) for length in shape[1:3]]
     boxes, reference = np.concatenate(ends, axis=1), images.clone()
-    mixing.paste(images, others, rows, boxes)
+    mixing.paste(images, others, rows, torch.from_numpy(rows), boxes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mixing, "compiled", lambda kernel: None)
-        mixing.paste(reference, others, rows, boxes)
+        mixing.paste(reference, others, rows, torch.from_numpy(rows), boxes)
     assert torch.equal(images, reference)
 
 

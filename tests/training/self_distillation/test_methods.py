@@ -16,8 +16,8 @@ from torch import Tensor
 from datapruning.config.self_distillation import KEYS, SelfDistillConfig
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
-from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss
-from datapruning.training.self_distillation.base import AuxiliaryBatch
+from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss, LossTerms
+from datapruning.training.self_distillation.base import AuxiliaryBatch, Forward, SelfDistillation
 from datapruning.training.self_distillation.cs_kd import CSKD, ClassPairs
 from datapruning.training.self_distillation.dlb import DLB
 from datapruning.training.self_distillation.factory import describe_self_distillation
@@ -62,7 +62,7 @@ LABELS = np.arange(40) % CLASSES
 
 def batch_of(*ids: int) -> Batch:
     chosen = np.array(ids, np.int64)
-    return Batch(torch.empty(0), torch.from_numpy(LABELS[chosen]), chosen)
+    return Batch(torch.empty(0), torch.from_numpy(LABELS[chosen]), chosen, device_ids=torch.from_numpy(chosen))
 
 
 def random_images(n: int, seed: int) -> Tensor:
@@ -79,6 +79,18 @@ class Network:
     def __call__(self, images: Tensor) -> Tensor:
         self.sizes.append(len(images))
         return images @ self.weight
+
+
+def take_step(
+    method: SelfDistillation, network: Forward, loss: Loss, batch: Batch, images: Tensor, partner: Any, epoch: int
+) -> tuple[Tensor, LossTerms]:
+    """A step with what the trainer does before and after it."""
+    method.begin_epoch(epoch, torch.device("cpu"))
+    if method.self_teacher is not None:
+        batch = batch._replace(self_teacher_logits=method.self_teacher[batch.ids, epoch])
+    logits, terms = method.step(network, loss, batch, images, method.before_step(partner), epoch)
+    method.after_step(batch, logits.detach(), epoch)
+    return logits, terms
 
 
 def logits_of(images: Tensor) -> Array:
@@ -105,7 +117,7 @@ def test_cs_kd(base: str) -> None:
     network, batch, images = Network(), batch_of(0, 1, 2), random_images(3, 1)
     partner = AuxiliaryBatch(batch_of(5, 6, 7), random_images(3, 2), 4)
     method = CSKD(ClassPairs(np.arange(40), LABELS), 0.6, 4.0, seed=0)
-    logits, loss = method.step(network, OBJECTIVES[base](), batch, images, partner, 4)
+    logits, loss = take_step(method, network, OBJECTIVES[base](), batch, images, partner, 4)
     z, other = logits_of(images), logits_of(partner.images)
     assert loss.total.item() == pytest.approx(base_of(base, z, batch, 4) + 0.6 * 16 * kl(other, z, 4.0), rel=1e-12)
     np.testing.assert_allclose(logits.detach().numpy(), z)
@@ -130,7 +142,7 @@ def test_ps_kd_reads_the_previous_predictions_by_id(base: str) -> None:
     for epoch in range(3):
         for part in np.array_split(rng.permutation(ids), 2):
             batch, images = batch_of(*part), random_images(len(part), int(epoch * 100 + part[0]))
-            _, loss = method.step(network, objective, batch, images, None, epoch)
+            _, loss = take_step(method, network, objective, batch, images, None, epoch)
             z = logits_of(images)
             expected = base_of(base, z, batch, epoch)
             if epoch:
@@ -148,11 +160,11 @@ def test_ps_kd_reads_the_previous_predictions_by_id(base: str) -> None:
 @each_objective
 def test_ps_kd_uses_the_base_loss_for_samples_that_join_later(base: str) -> None:
     few, objective = PSKD(np.array([4, 9]), CLASSES, 0.8, 4), OBJECTIVES[base]()
-    few.step(Network(), objective, batch_of(4, 9), random_images(2, 1), None, 1)
+    take_step(few, Network(), objective, batch_of(4, 9), random_images(2, 1), None, 1)
     more = PSKD(np.array([9, 4, 20, 2]), CLASSES, 0.8, 4)
     more.restore(few.tensors())
     images = random_images(2, 2)
-    _, loss = more.step(Network(), objective, batch_of(9, 20), images, None, 2)
+    _, loss = take_step(more, Network(), objective, batch_of(9, 20), images, None, 2)
     z, before = logits_of(images), np.exp(log_softmax(logits_of(random_images(2, 1)[1:])))
     nine = 0.4 * base_of(base, z[:1], batch_of(9), 2) + 0.6 * ce(before, z[:1])[0]
     assert loss.total.item() == pytest.approx((nine + base_of(base, z[1:], batch_of(20), 2)) / 2, rel=1e-6)
@@ -168,9 +180,9 @@ def test_dlb(base: str) -> None:
     assert requests[0] is None
     assert requests[1] is not None
     assert (requests[1][0].tolist(), requests[1][1]) == ([0, 1, 2], 1), "half of 4 views away from epoch 3's"
-    _, first_loss = method.step(network, objective, first, one, None, 3)
+    _, first_loss = take_step(method, network, objective, first, one, None, 3)
     assert first_loss.total.item() == pytest.approx(base_of(base, logits_of(one), first, 3), rel=1e-12)
-    logits, loss = method.step(network, objective, second, two, AuxiliaryBatch(first, repeated, 1), 3)
+    logits, loss = take_step(method, network, objective, second, two, AuxiliaryBatch(first, repeated, 1), 3)
     z, current, previous = logits_of(two), logits_of(repeated), logits_of(one)
     both = (2 * base_of(base, z, second, 3) + 3 * base_of(base, current, first, 1)) / 5
     assert loss.total.item() == pytest.approx(both + 0.5 * 9 * kl(previous, current, 3.0), rel=1e-12)
@@ -181,8 +193,8 @@ def test_dlb(base: str) -> None:
     assert (carried[0].tolist(), carried[1]) == ([3, 4], 1), "the last batch was seen in epoch 3"
     later = DLB(0.5, 3.0, views=4)
     later.restore(method.tensors())
-    _, goes_on = later.step(network, objective, first, one, AuxiliaryBatch(second, two, 1), 4)
-    _, second_loss = method.step(network, objective, first, one, AuxiliaryBatch(second, two, 1), 4)
+    _, goes_on = take_step(later, network, objective, first, one, AuxiliaryBatch(second, two, 1), 4)
+    _, second_loss = take_step(method, network, objective, first, one, AuxiliaryBatch(second, two, 1), 4)
     assert goes_on.total.item() == second_loss.total.item()
 
 
@@ -201,7 +213,7 @@ def test_dlb_shows_a_batch_in_another_of_the_views_that_the_run_sees(views: int,
 @each_objective
 def test_tf_kd(base: str) -> None:
     network, batch, images = Network(), batch_of(0, 1, 7), random_images(3, 1)
-    logits, loss = TFKD(0.1, 20.0, 0.99).step(network, OBJECTIVES[base](), batch, images, None, 2)
+    logits, loss = take_step(TFKD(0.1, 20.0, 0.99), network, OBJECTIVES[base](), batch, images, None, 2)
     u = np.where(np.eye(CLASSES)[batch.labels.numpy()] == 1, 0.99, 0.01 / (CLASSES - 1))
     target, z = np.exp(log_softmax(u / 20)), logits_of(images)
     term = float((target * (np.log(target) - log_softmax(z))).sum(1).mean())
@@ -214,7 +226,7 @@ def test_tf_kd_with_the_authors_factors() -> None:
     labels = torch.arange(6)
     logits = torch.randn(6, 100, generator=torch.Generator().manual_seed(0))
     batch = Batch(torch.empty(0), labels, np.arange(6))
-    _, loss = TFKD(0.1, 20.0, 0.99).step(lambda images: images, CrossEntropy(), batch, logits, None, 0)
+    _, loss = take_step(TFKD(0.1, 20.0, 0.99), lambda images: images, CrossEntropy(), batch, logits, None, 0)
     u = torch.full((6, 100), 0.01 / 99)
     u[torch.arange(6), labels] = 0.99
     entry = torch.nn.functional.kl_div(logits.log_softmax(1), (u / 20).softmax(1), reduction="none")
@@ -225,7 +237,7 @@ def test_tf_kd_with_the_authors_factors() -> None:
 @each_objective
 def test_tf_kd_self(base: str) -> None:
     network, batch, images = Network(), batch_of(0, 1, 7), random_images(3, 1)
-    _, loss = TFKDSelf(Table(), 0.95, 6.0, 0.5).step(network, OBJECTIVES[base](), batch, images, None, 2)
+    _, loss = take_step(TFKDSelf(Table(), 0.95, 6.0, 0.5), network, OBJECTIVES[base](), batch, images, None, 2)
     z = logits_of(images)
     expected = 0.05 * base_of(base, z, batch, 2) + 0.95 * 0.5 * 36 * kl(opinions(batch.ids, 2), z, 6.0)
     assert loss.total.item() == pytest.approx(expected, rel=1e-12)

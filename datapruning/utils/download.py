@@ -1,0 +1,21 @@
+"""Copies to the host that it does not wait for until it needs them."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class HostCopies:
+    """Copies of tensors on the way to the host, by name; those of tensors on a CPU are the tensors themselves."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._copies = {name: tensor.to("cpu", non_blocking=True) for name, tensor in tensors.items()}
+        on_gpu = any(tensor.device.type == "cuda" for tensor in tensors.values())
+        self._copied = torch.cuda.current_stream().record_event() if on_gpu else None
+
+    def get(self) -> dict[str, Tensor]:
+        """The copies; the host waits for them if they are not here yet."""
+        if self._copied is not None and not self._copied.query():
+            self._copied.synchronize()
+        return self._copies
