@@ -36,20 +36,21 @@ TOY_SHARE = 1 / 100
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.gpu_students"
 
 
-def open_context(workspace: Path, *, toy: bool) -> Context:
+def open_context(workspace: Path, *, toy: bool, graph: bool = False) -> Context:
     """The recipe of CIFAR-100 with batches of 512; the teacher sees six million samples."""
     data = dp.open_dataset(str(data_folder() / "cifar100.npz"))
     epochs = 1 if toy else round(TEACHER_SAMPLES / data.total)
-    settings = (*SETTINGS, f"teacher.epochs={epochs}", *(TOY if toy else ()))
+    graphs = ("train.graph=true", "teacher.graph=true") if graph else ()
+    settings = (*SETTINGS, f"teacher.epochs={epochs}", *(TOY if toy else ()), *graphs)
     return dp.open_context(
         data, recipe="cifar100", device="cpu" if toy else "cuda", loader="memory", workspace=workspace, changes=settings,
         threads=1 if toy else None,
     )  # fmt: skip
 
 
-def run_row(config: Mapping[str, Any], workspace: Path, *, toy: bool = False) -> dict[str, Any]:
-    """The teacher, or a student with its search."""
-    context = open_context(workspace, toy=toy)
+def run_row(config: Mapping[str, Any], workspace: Path, *, toy: bool = False, graph: bool = False) -> dict[str, Any]:
+    """The teacher, or a student with its search; with `graph` their steps are CUDA graphs."""
+    context = open_context(workspace, toy=toy, graph=graph)
     if config["fraction"] == "1":
         result = dp.teach(context).result.to_json()
     else:

@@ -24,14 +24,17 @@ from datapruning.io.disk_space import format_bytes, report_disk_full
 from datapruning.io.json import read_json, write_json
 from datapruning.io.locks import exclusive_lock
 from datapruning.io.memmap import create_memmap, open_checked_memmap
-from datapruning.teachers.top_k import MAX_CLASSES, StoredLogits, compress, expand
+from datapruning.teachers.top_k import MAX_CLASSES, CompressedLogits, StoredLogits, compress, expand
 from datapruning.utils.console import ProgressBar, info
+from datapruning.utils.download import delayed
 from datapruning.utils.hashing import config_hash, row_checksums
 from datapruning.utils.processes import agree, write_by_main
 from datapruning.utils.records import Record, parse_record
 
 ROWS = 256
 FLUSH_SECONDS = 2.0
+BATCHES_BEHIND = 4
+"""Batches that a GPU computes while the one before them is on its way to the host."""
 MANIFEST, STATS = "manifest.json", "stats.json"
 REFILL_HINT = "delete the folder to fill it again"
 Batches = Iterator[tuple[NDArray[np.int64], Tensor]]
@@ -197,9 +200,11 @@ class SoftLabelStore:
         is_requested[ids] = True
         written: list[NDArray[np.int64]] = []
         flushed_at = time.monotonic()
-        for batch_ids, logits in batches:
+        top_k, temperature = self.manifest.top_k, self.manifest.temperature or 1.0
+        compressed = ((batch_ids, CompressedLogits(logits, top_k, temperature)) for batch_ids, logits in batches)
+        for batch_ids, logits in delayed(compressed, BATCHES_BEHIND):  # a GPU is not waited for
             rows = is_requested[batch_ids] & (batch_ids % len(batch_ids) == np.arange(len(batch_ids)))
-            self.write(view, batch_ids[rows], self.compress(logits).select(rows))
+            self.write(view, batch_ids[rows], logits.get().select(rows))
             written.append(batch_ids[rows])
             if time.monotonic() - flushed_at > FLUSH_SECONDS:
                 self.mark_done(view, written)

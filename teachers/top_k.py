@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datapruning.utils.download import HostCopies
+
 MAX_CLASSES = 2**16
 """The numbers of classes are stored as uint16."""
 
@@ -41,15 +43,32 @@ class StoredLogits(NamedTuple):
         return np.concatenate([self.values, self.classes.view(np.float16)], axis=1)
 
 
+class CompressedLogits:
+    """Logits on the way to the host, as `compress` returns them."""
+
+    def __init__(self, logits: Tensor, top_k: int | None, temperature: float) -> None:
+        self._copies = HostCopies(_compress(logits, top_k, temperature))
+
+    def get(self) -> StoredLogits:
+        """The logits, for which the host waits if they are not here yet."""
+        arrays = {name: tensor.numpy() for name, tensor in self._copies.get().items()}
+        classes = arrays.get("classes")
+        return StoredLogits(arrays["values"], None if classes is None else classes.astype(np.uint16))
+
+
 def compress(logits: Tensor, top_k: int | None, temperature: float) -> StoredLogits:
     """Logits float [n, classes] as they are stored: the `top_k` largest, or all (None)."""
+    return CompressedLogits(logits, top_k, temperature).get()
+
+
+def _compress(logits: Tensor, top_k: int | None, temperature: float) -> dict[str, Tensor]:
     if top_k is None:
-        return StoredLogits(logits.cpu().numpy().astype(np.float16))
+        return {"values": logits.to(torch.float16)}
     largest, classes = logits.topk(top_k, dim=1)
     others = logits.scatter(1, classes, -math.inf)
     log_sum = torch.logsumexp(others / temperature, 1) - math.log(logits.shape[1] - top_k)
     values = torch.cat([largest, temperature * log_sum[:, None]], 1)
-    return StoredLogits(values.cpu().numpy().astype(np.float16), classes.cpu().numpy().astype(np.uint16))
+    return {"values": values.to(torch.float16), "classes": classes.to(torch.int32)}
 
 
 def expand(stored: StoredLogits, num_classes: int) -> NDArray[np.float32]:

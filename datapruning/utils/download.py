@@ -1,9 +1,13 @@
 """Copies to the host that it does not wait for until it needs them."""
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Item = TypeVar("Item")
 
 
 class HostCopies:
@@ -19,3 +23,13 @@ class HostCopies:
         if self._copied is not None and not self._copied.query():
             self._copied.synchronize()
         return self._copies
+
+
+def delayed(items: Iterable[Item], count: int) -> Iterator[Item]:
+    """Yield the items in order, each after `count` more were taken."""
+    pending: deque[Item] = deque()
+    for item in items:
+        pending.append(item)
+        if len(pending) > count:
+            yield pending.popleft()
+    yield from pending

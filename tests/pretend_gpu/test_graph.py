@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from datapruning.data.loaders.loader import Batch
+from datapruning.errors import IncompatibleInputs, OutOfMemory
 from datapruning.runs.context import Context
 from datapruning.training import step_graph
 from datapruning.training.callbacks import Callback
@@ -23,7 +24,6 @@ from tests.pretend_gpu.training import CLASSES, TRAIN, check_budget, gpu_context
 pytestmark = pytest.mark.slow
 SAMPLES = 88
 """Five full batches and a smaller one."""
-DROPOUT = nn.Sequential(nn.Flatten(), nn.Linear(300, 16), nn.Dropout(0.5), nn.Linear(16, CLASSES))
 NOT_CAPTURED = "a training step cannot be captured as a CUDA graph, and all steps run one operation at a time"
 
 
@@ -72,10 +72,10 @@ def test_under_sgd_the_weights_are_those_without_graphs(gpu: PretendGPU, tmp_pat
 
 
 def test_dropout_draws_what_it_draws_without_graphs(gpu: PretendGPU, tmp_path: Path) -> None:
-    weights = []
+    context, weights = context_of(tmp_path), []
     for options in ({}, graph_options({})):
-        network = copy.deepcopy(DROPOUT).to("cuda")
-        weights.append([p.cpu() for p in train(context_of(tmp_path), **options, network=network)[0].parameters()])
+        network = nn.Sequential(nn.Dropout(0.5), context.new_model("tinynet8", 0))
+        weights.append([p.cpu() for p in train(context, **options, network=network)[0].parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
@@ -91,26 +91,59 @@ def test_recorded_evidence_is_that_without_graphs(gpu: PretendGPU, tmp_path: Pat
 class Waiting(nn.Module):
     """A network whose host waits for the GPU in every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: nn.Module) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(300, CLASSES))
+        self.layers = layers
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images) * (2 if images.mean() > 0 else 1)  # type: ignore[no-any-return]
+        logits: Tensor = self.layers(images)
+        return logits * (2 if images.mean() > 0 else 1)
 
 
 def test_what_cannot_be_captured_says_why_once_and_trains_on(
     gpu: PretendGPU, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     context, weights = context_of(tmp_path), []
-    torch.manual_seed(0)
-    network = Waiting()
     for options in (graph_options({}), {}):
-        weights.append(train(context, **options, network=copy.deepcopy(network).to("cuda"))[0].state_dict())
+        network = Waiting(context.new_model("tinynet8", 0))
+        weights.append(train(context, **options, network=network)[0].state_dict())
     lines = [line for line in capsys.readouterr().err.splitlines() if NOT_CAPTURED in line]
     assert len(lines) == 1
     assert "operation not permitted when stream is capturing (_local_scalar_dense, " in lines[0]
     assert all(torch.equal(value.cpu(), weights[1][name].cpu()) for name, value in weights[0].items())
+
+
+def test_out_of_memory_in_a_step_gives_a_hint_and_loses_nothing(
+    gpu: PretendGPU, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, checkpoint = context_of(tmp_path), Checkpoint(tmp_path / "state.safetensors")
+    expected, _ = train(context)
+    monkeypatch.setattr(Checkpoint, "due", lambda _: True)
+    with pytest.raises(OutOfMemory, match=r"the GPU's memory is too small for 16 samples .* set train.batch_size=8 and"):
+        train(context, checkpoint=checkpoint, callbacks=[RunOutOfMemory(10)])
+    resumed, _ = train(context, checkpoint=checkpoint)
+    assert all(torch.equal(a.cpu(), b.cpu()) for a, b in zip(resumed.parameters(), expected.parameters(), strict=True))
+
+
+class RunOutOfMemory(Callback):
+    """Raises what torch raises where a GPU has no memory left, after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a capacity of ...")
+
+
+def test_a_checkpoint_of_another_precision_or_device_is_refused(gpu: PretendGPU, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "state.safetensors")
+    train(context_of(tmp_path), stop_epoch=1, save_final_to=checkpoint)
+    with pytest.raises(IncompatibleInputs, match=r"with the precision bf16, not fp32, .* resume with bf16, or delete it"):
+        train(context_of(tmp_path), TRAIN.replace(precision="fp32"), checkpoint=checkpoint)
+    with pytest.raises(IncompatibleInputs, match="with the device cuda, not cpu"):
+        train(gpu_context(tmp_path, device="cpu"), checkpoint=checkpoint)
 
 
 def test_a_cpu_has_no_graphs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
