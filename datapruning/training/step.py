@@ -14,8 +14,8 @@ from datapruning.config.training import TrainConfig
 from datapruning.data.loaders.loader import Batch
 from datapruning.training.distributed.collectives import all_reduce
 from datapruning.training.distributed.sharding import micro_batch_shards
-from datapruning.training.losses import LossTerms
-from datapruning.training.self_distillation.base import AuxiliaryBatch
+from datapruning.training.losses import Loss, LossTerms
+from datapruning.training.self_distillation.base import AuxiliaryBatch, Forward, SelfDistillation
 from datapruning.training.sparsity.masks import MaskEnforcer
 from datapruning.training.state import PartialEpoch
 from datapruning.utils.processes import num_processes
@@ -87,6 +87,35 @@ class PartOutputs(NamedTuple):
     losses: LossTerms
     sample_losses: Tensor | None
     weights: Tensor | None
+
+
+def forward_backward(
+    forward: Forward,
+    inputs: StepInputs,
+    loss: Loss,
+    method: SelfDistillation | None,
+    config: TrainConfig,
+    epoch: int,
+    total: int,
+) -> list[PartOutputs]:
+    """Add the gradients of a step, those of its micro-batches, which share a batch of `total` samples."""
+    outputs: list[PartOutputs] = []
+    begin = 0
+    for part, images, share in micro_batches(inputs.batch, inputs.batch.images, config, total):
+        weights, sample_losses = None, None
+        if method is not None:
+            logits, losses = method.step(forward, loss, part, images, inputs.auxiliary, epoch)
+        elif inputs.weights is not None:
+            logits, weights = forward(images), inputs.weights[begin : begin + len(part.ids)]
+            per_sample = loss.per_sample(logits, part, epoch)
+            losses, sample_losses = per_sample.weighted_mean(weights), per_sample.total.detach()
+        else:
+            logits = forward(images)
+            losses = loss(logits, part, epoch)
+        (losses.total if share == 1 else losses.total * share).backward()  # type: ignore[no-untyped-call]
+        outputs.append(PartOutputs(logits.detach(), losses.map(Tensor.detach), sample_losses, weights))
+        begin += len(part.ids)
+    return outputs
 
 
 @dataclass(frozen=True)

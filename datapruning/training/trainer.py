@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
-from datapruning.data.loaders.loader import Batch, Loader
+from datapruning.data.loaders.loader import Loader
 from datapruning.errors import IncompatibleInputs, InvalidValue, TimeLimitReached
 from datapruning.models.flops import network_flops
 from datapruning.runs.metrics import EpochRecord
@@ -27,7 +27,7 @@ from datapruning.training.distributed.sync_batchnorm import sync_batch_norms
 from datapruning.training.ema import WeightEMA
 from datapruning.training.infobatch import InfoBatch
 from datapruning.training.lookahead import Lookahead
-from datapruning.training.losses import DistillationLoss, Loss
+from datapruning.training.losses import Loss
 from datapruning.training.nan_guard import NonFiniteGuard, UpdateLocation
 from datapruning.training.optimizers import group_rates, make_optimizer, set_learning_rate, use_tensor_rates
 from datapruning.training.reproducibility import (
@@ -40,8 +40,7 @@ from datapruning.training.reproducibility import (
     resolve_precision,
 )
 from datapruning.training.schedules import learning_rate
-from datapruning.training.self_distillation.base import SelfDistillation, read_auxiliary_batches
-from datapruning.training.soft_label_reader import read_soft_labels
+from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
 from datapruning.training.state import Checkpointed, PartialEpoch, TrainState
 from datapruning.training.step import (
@@ -49,11 +48,13 @@ from datapruning.training.step import (
     EpochStats,
     PartOutputs,
     StepInputs,
+    forward_backward,
     micro_batches,
     optimizer_step,
     resize,
 )
 from datapruning.training.step_graph import StepGraph
+from datapruning.training.step_reader import StepReader
 from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.cost import passes_flops
 from datapruning.utils.device_errors import translate_device_errors
@@ -275,14 +276,16 @@ class Trainer:
                 return network(resize(images, plan.image_size)).float()
 
         def compute(inputs: StepInputs) -> list[PartOutputs]:
-            return self._forward_backward(forward, inputs, total)
+            self.optimizer.zero_grad(set_to_none=True)
+            return forward_backward(forward, inputs, self.loss, method, config, epoch, total)
 
         def compute_and_update(inputs: StepInputs) -> list[PartOutputs]:
-            outputs = self._forward_backward(forward, inputs, total)
+            outputs = compute(inputs)
             optimizer_step(self.model, self.optimizer, config, self.weight_masks)
             return outputs
 
-        for step, (batch, inputs) in enumerate(self._read_steps(plan, first), first):
+        reader = StepReader(self.loader, self.views, self.loss, method, infobatch, self.device)
+        for step, (batch, inputs) in enumerate(reader.read(plan.local_batches[first:], epoch), first):
             rng.seed_step(step)
             set_rate(step)
             location, total = UpdateLocation(epoch, plan.schedule_steps[step], plan.batches[step]), len(plan.batches[step])
@@ -324,27 +327,6 @@ class Trainer:
                 callback.on_step_end(epoch, self.model)
             yield step + 1
 
-    def _forward_backward(self, forward: Callable[[Tensor], Tensor], inputs: StepInputs, total: int) -> list[PartOutputs]:
-        """The gradients of a step, from those of its micro-batches, which share a batch of `total` samples."""
-        loss, method, epoch, begin = self.loss, self.self_distillation, self.state.epoch, 0
-        self.optimizer.zero_grad(set_to_none=True)
-        outputs: list[PartOutputs] = []
-        for part, images, share in micro_batches(inputs.batch, inputs.batch.images, self.config, total):
-            weights, sample_losses = None, None
-            if method is not None:
-                logits, losses = method.step(forward, loss, part, images, inputs.auxiliary, epoch)
-            elif inputs.weights is not None:
-                logits, weights = forward(images), inputs.weights[begin : begin + len(part.ids)]
-                per_sample = loss.per_sample(logits, part, epoch)
-                losses, sample_losses = per_sample.weighted_mean(weights), per_sample.total.detach()
-            else:
-                logits = forward(images)
-                losses = loss(logits, part, epoch)
-            (losses.total if share == 1 else losses.total * share).backward()  # type: ignore[no-untyped-call]
-            outputs.append(PartOutputs(logits.detach(), losses.map(Tensor.detach), sample_losses, weights))
-            begin += len(part.ids)
-        return outputs
-
     def _rate_setter(self, plan: EpochPlan) -> Callable[[int], None]:
         """A function that sets the learning rate of a step of the epoch."""
         if self._rates is None:
@@ -377,39 +359,6 @@ class Trainer:
             batches, local_batches, steps, rates, num_planned, sum(sizes[:num_planned]), pruned=kept is not None,
             image_size=self.config.progressive_size if is_small else 0,
         )  # fmt: skip
-
-    def _read_steps(self, plan: EpochPlan, first: int) -> Iterator[tuple[Batch, StepInputs]]:
-        """Each batch from number `first` on, and what its step computes with, in the epoch's view.
-
-        Ids, weights and soft labels are uploaded for many batches at once.
-        """
-        method, epoch, batches = self.self_distillation, self.state.epoch, plan.local_batches[first:]
-        own = [(ids, epoch) for ids in batches]
-        requests = method.auxiliary_batches(batches, epoch) if method else [None] * len(batches)
-        labels = self.loss.labels if isinstance(self.loss, DistillationLoss) else None
-        trained = requests if method and method.trains_on_auxiliary else [None] * len(batches)
-        all_ids, sizes = np.concatenate(batches), [len(ids) for ids in batches]
-        weights: Sequence[Tensor | None] = [None] * len(batches)
-        if self.infobatch and plan.pruned:
-            weights = torch.split(upload(self.infobatch.weights(all_ids), self.device), sizes)
-        columns = zip(
-            self.views.read(self.loader, batches, epoch),
-            read_auxiliary_batches(requests, self.views, self.loader),
-            torch.split(upload(all_ids, self.device), sizes),
-            weights,
-            read_soft_labels(labels, own, self.device),
-            read_soft_labels(method.self_teacher if method else None, own, self.device),
-            read_soft_labels(labels, trained, self.device),
-            strict=True,
-        )
-        for (batch, images), auxiliary, device_ids, batch_weights, teacher, self_teacher, auxiliary_teacher in columns:
-            inputs = batch._replace(
-                images=images, device_ids=device_ids, teacher_logits=teacher, self_teacher_logits=self_teacher
-            )
-            if auxiliary is not None:  # its raw images are not needed any more
-                auxiliary_batch = auxiliary.batch._replace(images=auxiliary.images, teacher_logits=auxiliary_teacher)
-                auxiliary = auxiliary._replace(batch=auxiliary_batch)
-            yield batch, StepInputs(inputs, auxiliary, batch_weights)
 
     def _log_epoch(self, plan: EpochPlan, stats: EpochStats, seconds: float) -> None:
         """Add the epoch that has ended to the state."""
