@@ -56,6 +56,8 @@ from datapruning.utils.console import info
 CLASSES, EPOCHS = 100, 4
 STEPS = {512: 96, 128: 192}
 """Steps of an epoch, by the size of a batch."""
+EQUAL = (64, 16)
+"""The size of a batch and steps of an epoch, where weights are compared."""
 SETTINGS = {"plain": (), "EMA": ("train.ema=0.999",), "InfoBatch": ("train.infobatch=0.5",)}
 """Settings of the modes that have any."""
 MODES = ("plain", "KD", "recording", "masks", "EMA")
@@ -211,7 +213,7 @@ class Bench:
         settings = (*SETTINGS.get(mode, ()), *optimizer.get(mode, ()), "train.epochs=2")
         weights = []
         for steps in ("eager", "eager", "graph"):
-            context = self.context(64, 16, *settings, *self.step_settings(steps))
+            context = self.context(*EQUAL, *settings, *self.step_settings(steps))
             trainer = self.train(context, mode)
             weights.append([value.double().cpu() for value in trainer.model.state_dict().values()])
         pairs = {"again": (weights[0], weights[1]), "graph": (weights[0], weights[2])}

@@ -95,7 +95,7 @@ class StepGraph:
         state, graph = generator.clone_state(), torch.cuda.CUDAGraph()
         failure: Exception | None = None
         try:  # threads that read data may go on: it is only this one that must not wait or allocate otherwise
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 try:
                     outputs = step(static)
                 except Exception as error:

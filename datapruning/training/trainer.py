@@ -196,6 +196,7 @@ class Trainer:
                         f"{self.description}: stopped after epoch {state.epoch} of {last_epoch}; the same command resumes "
                         "from there"
                     )
+        self._graph = None  # with the memory of its activations
         if save_final_to:
             self._write(save_final_to, state)
         if self.ema:

@@ -15,8 +15,8 @@ class HostCopies:
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._copies = {name: tensor.to("cpu", non_blocking=True) for name, tensor in tensors.items()}
-        on_gpu = any(tensor.device.type == "cuda" for tensor in tensors.values())
-        self._copied = torch.cuda.current_stream().record_event() if on_gpu else None
+        gpu = next((tensor.device for tensor in tensors.values() if tensor.device.type == "cuda"), None)
+        self._copied = None if gpu is None else torch.cuda.current_stream(gpu).record_event()
 
     def get(self) -> dict[str, Tensor]:
         """The copies; the host waits for them if they are not here yet."""

@@ -38,14 +38,14 @@ def upload_ahead(items: Iterable[Sequence[Tensor]], device: torch.device) -> Ite
             tensors = [tensor.to(device, non_blocking=True) for tensor in item]
             pending.append((tensors, stream.record_event()))
         if len(pending) > UPLOADS_AHEAD:
-            yield _arrived(*pending.popleft())
+            yield _arrived(*pending.popleft(), device)
     while pending:
-        yield _arrived(*pending.popleft())
+        yield _arrived(*pending.popleft(), device)
 
 
-def _arrived(tensors: list[Tensor], copied: torch.cuda.Event) -> list[Tensor]:
+def _arrived(tensors: list[Tensor], copied: torch.cuda.Event, device: torch.device) -> list[Tensor]:
     """The tensors, which the stream at hand may use from here on; their memory is not reused before it has."""
-    stream = torch.cuda.current_stream()
+    stream = torch.cuda.current_stream(device)
     stream.wait_event(copied)
     for tensor in tensors:
         tensor.record_stream(stream)

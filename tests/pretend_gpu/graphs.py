@@ -99,7 +99,7 @@ def graph_functions(gpu: Any, calling_line: Any) -> dict[str, Any]:
     CUDAGraph.launches = (lambda: gpu.counts.kernels, calling_line)
 
     @contextmanager
-    def capture(graph: CUDAGraph, capture_error_mode: str = "global") -> Iterator[None]:
+    def capture(graph: CUDAGraph, stream: Any = None, capture_error_mode: str = "global") -> Iterator[None]:
         assert gpu.capture is None
         rng = torch.get_rng_state()
         gpu.capture = graph
