@@ -34,7 +34,7 @@ from datapruning.utils.records import Record, parse_record
 ROWS = 256
 FLUSH_SECONDS = 2.0
 BATCHES_BEHIND = 4
-"""Batches that a GPU computes while the one before them is on its way to the host."""
+"""Batches that a GPU computes while the one before them is on its way to the host, which does not wait for it."""
 MANIFEST, STATS = "manifest.json", "stats.json"
 REFILL_HINT = "delete the folder to fill it again"
 Batches = Iterator[tuple[NDArray[np.int64], Tensor]]
@@ -202,7 +202,7 @@ class SoftLabelStore:
         flushed_at = time.monotonic()
         top_k, temperature = self.manifest.top_k, self.manifest.temperature or 1.0
         compressed = ((batch_ids, CompressedLogits(logits, top_k, temperature)) for batch_ids, logits in batches)
-        for batch_ids, logits in delayed(compressed, BATCHES_BEHIND):  # a GPU is not waited for
+        for batch_ids, logits in delayed(compressed, BATCHES_BEHIND if self.manifest.device == "cuda" else 0):
             rows = is_requested[batch_ids] & (batch_ids % len(batch_ids) == np.arange(len(batch_ids)))
             self.write(view, batch_ids[rows], logits.get().select(rows))
             written.append(batch_ids[rows])
