@@ -15,6 +15,7 @@ import typer
 from datapruning.errors import escape_control_chars
 
 if TYPE_CHECKING:
+    from datapruning.artifacts.metadata import Metadata
     from datapruning.data.dataset import Dataset
     from datapruning.runs.context import Context
     from datapruning.runs.opening import ContextSettings
@@ -107,6 +108,19 @@ class DataOptions(DatasetOptions):
         """The dataset that is named, or None."""
         name = self.name
         return None if name is None else self.open_dataset(name)
+
+    def open_recorded(self, meta: Metadata) -> Dataset | None:
+        """The dataset that is named, else that of a file's metadata, or None where it is not there."""
+        from datapruning.errors import UserError, first_line
+        from datapruning.utils.console import info
+
+        if self.name is not None:
+            return self.open_named()
+        try:
+            return self.open_dataset(meta.dataset)
+        except UserError as error:
+            info(f"no images and no classes: {first_line(error)}; name the dataset with --data")
+            return None
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def find_scores(named: Sequence[Path], workspaces: Sequence[Path], fingerprint: 
         for rank, file in enumerate(files[:1] if scorer == "random" else files)
     ]
     chosen = [file for _, file in sorted(ranked, key=lambda item: item[0])[:MAX_SCORES_FILES]]
-    names = _names([scores.meta for _, scores in chosen])
+    names = name_scores([scores.meta for _, scores in chosen])
     files = [ScoresFile(name, path, scores) for name, (path, scores) in zip(names, chosen, strict=True)]
     return sorted(files, key=lambda file: (scorer_order(file.scores.scorer), file.name)), left_out
 
@@ -117,7 +117,7 @@ def _scores_in(folder: Path, fingerprint: str) -> list[tuple[Path, Scores]]:
     return files
 
 
-def _names(metas: Sequence[ScoresMetadata]) -> list[str]:
+def name_scores(metas: Sequence[ScoresMetadata]) -> list[str]:
     """Distinct names: with the seed where a scorer has several files, with the settings' hash if need be."""
     scorers, seeds = [meta.scorer for meta in metas], [(meta.scorer, meta.seed) for meta in metas]
     return [

@@ -9,6 +9,8 @@ import pytest
 
 import datapruning as dp
 from datapruning.report import write_report
+from datapruning.report.scores_page import write_scores_page
+from datapruning.tools.diff.page import write_diff_page
 from tests.helpers.browser import WIDE_ELEMENTS, Browser, open_browser
 from tests.helpers.image_files import make_image_folder
 
@@ -34,7 +36,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     dp.score(context, "el2n", out=folder / "el2n.npz")
     for fraction, weight in ((0.5, 0.0), (0.5, 0.9), (1, 0.0)):
         dp.train(context, fraction=fraction, kd_weight=weight)
-    return {"report": write_report([folder / "w"], folder / "report.html").page}
+    dp.score(context, "forgetting", out=folder / "forgetting.npz")
+    scores = [folder / "el2n.npz", folder / "forgetting.npz"]
+    return {
+        "report": write_report([folder / "w"], folder / "report.html").page,
+        "scores": write_scores_page(scores, folder / "scores.html", data=data),
+        "difference": write_diff_page(*scores, folder / "difference.html", data=data),
+    }
 
 
 def check_page(browser: Browser, page: Path, width: int) -> None:

@@ -19,17 +19,20 @@ MAX_LABEL_CHARS = 40
 
 def section(inputs: ReportInputs) -> Section:
     """The matrix, and its extremes in a sentence."""
-    files = inputs.scores
+    only = inputs.display_path(inputs.scores[0].path) if len(inputs.scores) == 1 else ""
+    return matrix_section(inputs.scores, only)
+
+
+def matrix_section(files: Sequence[ScoresFile], only: str = "") -> Section:
+    """The same of scores files; `only` is the path of the only one, where there are not two."""
     pairs: list[tuple[float, str, str]] = []
     figures: list[Figure] = []
     if len(files) > 1:
         matrix = [[1.0 if a is b else rank_correlation(a.scores.values, b.scores.values) for b in files] for a in files]
         pairs = _informative_pairs(files, matrix)
         figures = [_matrix_figure([file.name for file in files], matrix)]
-    only = inputs.display_path(files[0].path) if len(files) == 1 else ""
-    return Section(
-        "agreement", "Do the scorers agree?", render("agreement.html", figures=figures, pairs=pairs, only=only), figures
-    )
+    html = render("agreement.html", figures=figures, pairs=pairs, only=only)
+    return Section("agreement", "Do the scorers agree?", html, figures)
 
 
 def _informative_pairs(files: Sequence[ScoresFile], matrix: Sequence[Sequence[float]]) -> list[tuple[float, str, str]]:

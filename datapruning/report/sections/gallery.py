@@ -97,7 +97,7 @@ def _sample_images(
             predicted, probability = predictions.by_id[sample_id]
             differs = predicted != data.train.labels[sample_id]
             claim = f"{'≠ ' if differs else ''}{data.class_names[predicted]}, {100 * probability:.0f}%"
-        notes = [f"{file.scores.values[sample_id]:.3g} · id {sample_id}", *_path(sample_id, data)]
+        notes = [f"{file.scores.values[sample_id]:.3g} · id {sample_id}", *path_lines(sample_id, data)]
         images.append(make_sample_image(sample_id, data, claim, differs, notes))
     return images
 
@@ -120,13 +120,13 @@ def issue_images(issues: LabelIssues, data: Dataset, limit: int) -> list[SampleI
         claim = f"rather {issue.suggested_name}" if issue.suggested is not None else ""
         probability = [] if issue.label_prob is None else [f"label {100 * issue.label_prob:.0f}%"]
         score = f"score {issue.score:.3g}".replace("-", MINUS)
-        notes = [*probability, score, f"id {issue.id}", *_path(issue.id, data)]
+        notes = [*probability, score, f"id {issue.id}", *path_lines(issue.id, data)]
         images.append(make_sample_image(issue.id, data, claim, bool(claim), notes))
     return images
 
 
-def _path(sample_id: int, data: Dataset) -> list[str]:
-    """The path of a sample's file as a line below its image; nothing where samples are no files."""
+def path_lines(sample_id: int, data: Dataset) -> list[str]:
+    """The path of a sample's file as the lines below its image; none where samples are no files."""
     return [] if data.train_paths is None else [data.train_paths[sample_id]]
 
 

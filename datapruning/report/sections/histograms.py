@@ -25,8 +25,9 @@ Ids = NDArray[np.int64]
 
 def section(inputs: ReportInputs) -> Section:
     """Scores first, then classes."""
-    scores = [_score_figure(file, inputs.collection.runs) for file in inputs.scores if not file.is_random]
-    classes = _class_figures(inputs.collection.runs, inputs.data) if inputs.data else []
+    runs = inputs.collection.runs
+    scores = [score_figure(f, _kept_ids(runs_selected_by(f, runs), 2)) for f in inputs.scores if not f.is_random]
+    classes = _class_figures(runs, inputs.data) if inputs.data else []
     html = render("histograms.html", scores=scores, classes=classes, inputs=inputs)
     return Section("histograms", "What is kept", html, [*scores, *classes])
 
@@ -45,8 +46,8 @@ def _kept_ids(runs: Sequence[RunRecord], limit: int) -> dict[float, Ids]:
     return kept
 
 
-def _score_figure(file: ScoresFile, runs: Sequence[RunRecord]) -> Figure:
-    kept = _kept_ids(runs_selected_by(file, runs), 2)
+def score_figure(file: ScoresFile, kept: Mapping[float, Ids]) -> Figure:
+    """The histogram of all scores, and of those of the kept samples: ids by fraction, at most 2."""
     values = file.scores.values
 
     def paint(axes: Axes) -> None:
@@ -72,10 +73,19 @@ def _class_figures(runs: Sequence[RunRecord], data: Dataset) -> list[Figure]:
     by_scorer = pivot((run for run in runs if not run.is_full), lambda run: run.scorer)
     kept = {scorer: _kept_ids(by_scorer[scorer], 3) for scorer in sorted(by_scorer, key=scorer_order)}
     labels, names = data.train.labels, data.class_names
-    return [_class_figure(scorer, ids, labels, names) for scorer, ids in kept.items() if ids]
+    return [class_figure(scorer, ids, labels, names) for scorer, ids in kept.items() if ids]
 
 
-def _class_figure(scorer: str, kept: Mapping[float, Ids], labels: Ids, names: Sequence[str]) -> Figure:
+def class_figure(scorer: str, kept: Mapping[float, Ids], labels: Ids, names: Sequence[str]) -> Figure:
+    """Each class's share of all samples and of the kept ones: ids by fraction, at most 3.
+
+    Args:
+        scorer: For the title.
+        kept: int64 ids by fraction.
+        labels: int64 [N].
+        names: Of the classes.
+    """
+
     def shares(labels: Ids) -> NDArray[np.float64]:
         counts = np.bincount(labels, minlength=len(names))
         return np.asarray(100 * counts / counts.sum())
