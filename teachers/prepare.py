@@ -117,7 +117,9 @@ class TeacherLabelSource:
         started, data, views = time.perf_counter(), context.data, context.views
         caches = []
         for member in self._candidates[teacher]:
-            opened = SoftLabelCache(member, views, data.fingerprint, data.total, data.classes)
+            opened = SoftLabelCache(
+                member, views, data.fingerprint, data.total, data.classes, own=context.workspace / "soft-labels"
+            )
             cache = self._caches.setdefault(opened.folder, opened)
             self._computed += cache.fill(context.loader("train"), ids, epochs)
             requested = self._requested.setdefault(cache.folder, {})

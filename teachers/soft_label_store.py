@@ -24,7 +24,7 @@ from datapruning.io.disk_space import format_bytes, report_disk_full
 from datapruning.io.json import read_json, write_json
 from datapruning.io.locks import exclusive_lock
 from datapruning.io.memmap import create_memmap, open_checked_memmap
-from datapruning.teachers.top_k import MAX_CLASSES, CompressedLogits, StoredLogits, compress, expand
+from datapruning.teachers.top_k import MAX_CLASSES, CompressedLogits, StoredLogits, compress, expand, merge
 from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.download import delayed
 from datapruning.utils.hashing import config_hash, row_checksums
@@ -94,13 +94,16 @@ class SoftLabelStore:
 
     The labels can be read without write permission once they are computed. Copies in other processes open the files again.
 
+    Labels that the store `shared` of the same manifest has are read from there and never written: it adds to a store that
+    may not be written.
+
     Raises:
         IncompatibleInputs: the folder's manifest is of other labels.
         InvalidFile: the arrays are broken. DiskFull: the disk is full.
     """
 
-    def __init__(self, folder: Path, manifest: SoftLabelManifest) -> None:
-        self.folder, self.manifest = folder, manifest
+    def __init__(self, folder: Path, manifest: SoftLabelManifest, shared: "SoftLabelStore | None" = None) -> None:
+        self.folder, self.manifest, self.shared = folder, manifest, shared
         path = folder / MANIFEST
         if not agree(path.exists()):
             with exclusive_lock(path, f"another process opens {folder}"):
@@ -135,7 +138,8 @@ class SoftLabelStore:
         self._sums, self._done = arrays["sums"], arrays["done"]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder.absolute(), "manifest": self.manifest}  # a memory map is copied with all its numbers
+        # without memory maps, which are copied with all their numbers
+        return {"folder": self.folder.absolute(), "manifest": self.manifest, "shared": self.shared}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -148,13 +152,18 @@ class SoftLabelStore:
 
     @property
     def stats(self) -> SoftLabelStats:
-        """How many labels were computed so far, and in how many seconds."""
+        """How many labels were computed so far, and in how many seconds; with those of `shared`."""
+        own, shared = self._own_stats(), SoftLabelStats() if self.shared is None else self.shared.stats
+        return SoftLabelStats(computed=own.computed + shared.computed, seconds=own.seconds + shared.seconds)
+
+    def _own_stats(self) -> SoftLabelStats:
         path = self.folder / STATS
         return parse_record(SoftLabelStats, read_json(path), str(path)) if path.exists() else SoftLabelStats()
 
     def missing(self, ids: NDArray[np.int64], view: int) -> NDArray[np.int64]:
         """The ids whose label in `view` was not computed yet."""
-        return np.asarray(ids[self._done[view, ids] == 0])
+        missing = np.asarray(ids[self._done[view, ids] == 0])
+        return missing if self.shared is None else self.shared.missing(missing, view)
 
     def fill(
         self, ids: NDArray[np.int64], views: Sequence[int], compute: Callable[[NDArray[np.int64], int], Batches]
@@ -187,7 +196,7 @@ class SoftLabelStore:
                     for view, missing_ids in missing.items():
                         batches = compute(missing_ids, view)
                         write_by_main(batches, partial(self._write_batches, missing_ids, view, bar))
-                stats = self.stats
+                stats = self._own_stats()
                 seconds = round(stats.seconds + time.perf_counter() - started, 3)
                 write_json(self.folder / STATS, SoftLabelStats(computed=stats.computed + count, seconds=seconds).to_json())
             self._open()
@@ -262,6 +271,12 @@ class SoftLabelStore:
         missing = self.missing(ids, view)
         if missing.size:
             raise InvalidValue(f"no soft label for sample id {missing[0]} in view {view}; fill it first")
+        if self.shared is not None:
+            is_own = self._done[view, ids] != 0
+            return merge(is_own, self._read_rows(ids[is_own], view), self.shared.stored(ids[~is_own], view))
+        return self._read_rows(ids, view)
+
+    def _read_rows(self, ids: NDArray[np.int64], view: int) -> StoredLogits:
         stored = StoredLogits(self._logits[view, ids], None if self._classes is None else self._classes[view, ids])
         changed = ids[row_checksums(stored.bits) != self._sums[view, ids]]
         if changed.size:

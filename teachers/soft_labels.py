@@ -1,6 +1,7 @@
 """The soft-label cache of our own training: a store of soft labels that a teacher fills through a loader and our views."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 from datapruning.config.augmentation import AugmentPolicy
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
+from datapruning.io.disk_space import is_writable
 from datapruning.models.flops import evaluation_cost
 from datapruning.teachers.load import Teacher
-from datapruning.teachers.soft_label_store import ROWS, Batches, SoftLabelManifest, SoftLabelStore, row_batches
+from datapruning.teachers.soft_label_store import MANIFEST, ROWS, Batches, SoftLabelManifest, SoftLabelStore, row_batches
 from datapruning.training.evaluate import batch_logits
 from datapruning.training.reproducibility import model_device
 from datapruning.utils.cost import ComputeCost
+from datapruning.utils.processes import agree
 
 
 def device_settings(model: nn.Module) -> tuple[str, bool]:
@@ -27,11 +30,22 @@ def device_settings(model: nn.Module) -> tuple[str, bool]:
 class SoftLabelCache:
     """Soft labels of one teacher under one view policy, in its folder. Mixed views bind the cache to their subset.
 
+    Where that folder may not be written, labels are read from it, and those that it lacks are kept in a folder of the same
+    name in `own`: the teacher of somebody else can be used as it is.
+
     Raises:
         IncompatibleInputs, InvalidFile, DiskFull: see `SoftLabelStore`.
     """
 
-    def __init__(self, teacher: Teacher, views: Augmentation, fingerprint: str, total: int, classes: int) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        views: Augmentation,
+        fingerprint: str,
+        total: int,
+        classes: int,
+        own: Path | None = None,
+    ) -> None:
         self.teacher, self.views = teacher, views
         # keys without effect are at their defaults: they do not change the folder's name
         policy, mixing = AugmentPolicy.model_validate(views.policy.to_dict()), views.mixing
@@ -42,8 +56,19 @@ class SoftLabelCache:
             mixup=mixing.mixup if mixing and mixing.mixup.enabled else None, subset=mixing.digest if mixing else None,
             device=device, tf32=tf32,
         )  # fmt: skip
-        self.folder = teacher.folder / "soft-labels" / manifest.hash
-        self.store = SoftLabelStore(self.folder, manifest)
+        self.key = teacher.folder / "soft-labels" / manifest.hash
+        self._own = None if own is None else own / manifest.hash
+        exists = (self.key / MANIFEST).exists()
+        if self._own is None or not agree((self._own / MANIFEST).exists() or not (exists or is_writable(self.key))):
+            self.store = SoftLabelStore(self.key, manifest)
+        else:
+            shared = SoftLabelStore(self.key, manifest) if agree(exists) else None
+            self.store = SoftLabelStore(self._own, manifest, shared)
+
+    @property
+    def folder(self) -> Path:
+        """Where labels are added."""
+        return self.store.folder
 
     def fill(self, loader: Loader, ids: NDArray[np.int64], epochs: range) -> int:
         """Compute the missing labels of `ids` in the views of these epochs. Returns their number."""
@@ -52,7 +77,12 @@ class SoftLabelCache:
             batches = batch_logits(self.teacher.model, loader, row_batches(missing_ids, ROWS), self.views, epoch=view)
             return ((batch.ids, logits) for batch, logits in batches)
 
-        return self.store.fill(ids, sorted({self.views.view_index(epoch) for epoch in epochs}), compute)
+        views = sorted({self.views.view_index(epoch) for epoch in epochs})
+        is_missing = agree(any(self.store.missing(ids, view).size for view in views))
+        if is_missing and self._own not in (None, self.folder) and not agree(is_writable(self.folder)):
+            assert self._own is not None
+            self.store = SoftLabelStore(self._own, self.store.manifest, self.store)
+        return self.store.fill(ids, views, compute)
 
     def cost(self, count: int) -> ComputeCost:
         """The cost of computing so many labels; seconds at the mean rate so far."""

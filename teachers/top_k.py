@@ -71,6 +71,17 @@ def _compress(logits: Tensor, top_k: int | None, temperature: float) -> dict[str
     return {"values": values.to(torch.float16), "classes": classes.to(torch.int32)}
 
 
+def merge(is_first: NDArray[np.bool_], first: StoredLogits, second: StoredLogits) -> StoredLogits:
+    """Rows of `first` where `is_first` bool [n] says so, and of `second` elsewhere, both in their order."""
+    values = np.empty((len(is_first), first.values.shape[1]), np.float16)
+    values[is_first], values[~is_first] = first.values, second.values
+    if first.classes is None or second.classes is None:
+        return StoredLogits(values)
+    classes = np.empty((len(is_first), first.classes.shape[1]), np.uint16)
+    classes[is_first], classes[~is_first] = first.classes, second.classes
+    return StoredLogits(values, classes)
+
+
 def expand(stored: StoredLogits, num_classes: int) -> NDArray[np.float32]:
     """Logits float32 [n, classes] from what is stored."""
     values = stored.values.astype(np.float32)

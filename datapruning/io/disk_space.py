@@ -106,6 +106,15 @@ def check_writable(path: str | Path) -> None:
         pass
 
 
+def is_writable(path: Path) -> bool:
+    """Whether files may be made at `path`, a folder that need not exist yet. Leaves nothing there."""
+    try:
+        check_writable(path)
+    except InvalidFile:
+        return False
+    return True
+
+
 def preallocate(descriptor: int, start: int, count: int) -> None:
     """Have `count` bytes of an open file from `start` on, now: zeros.
 

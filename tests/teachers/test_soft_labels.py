@@ -20,6 +20,7 @@ from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels, load_te
 from datapruning.teachers.load import hash_weights
 from datapruning.teachers.soft_label_store import row_batches
 from datapruning.training.evaluate import batch_logits
+from tests.helpers.read_only import read_only
 
 MakeContext = Callable[..., Context]
 
@@ -175,3 +176,50 @@ def test_an_unfinished_or_foreign_run_does_not_teach(
         load_teacher(tmp_path / "empty", context.data, context.device)
     with pytest.raises(IncompatibleInputs, match="knows 10 classes, generated has 4"):
         load_teacher(teacher.folder, small_dataset, context.device)
+
+
+def test_a_teacher_that_may_not_be_written_has_its_missing_labels_in_the_own_folder(
+    teacher_context: tuple[Context, Teacher], tmp_path: Path
+) -> None:
+    context, teacher = teacher_context
+    data, loader, ids, own = context.data, context.loader("train"), np.arange(0, 600, 3), tmp_path / "own"
+
+    def open_cache(of: Teacher = teacher, folder: Path | None = own) -> SoftLabelCache:
+        return SoftLabelCache(of, context.views, data.fingerprint, data.total, data.classes, folder)
+
+    shared = open_cache()
+    assert shared.fill(loader, ids[:50], range(1)) == 50
+    assert not own.exists()
+    expected = open_cache(other_folder(teacher, tmp_path / "elsewhere"))
+    expected.fill(loader, ids, range(2))
+    files = {path: path.read_bytes() for path in shared.folder.iterdir()}
+    with read_only(teacher.folder):
+        cache = open_cache()
+        assert cache.folder == shared.folder
+        assert cache.missing(ids, 0).size == 150
+        assert torch.equal(cache[ids[:50], 0], expected[ids[:50], 0]), "nothing is written to read"
+        assert not own.exists()
+        assert cache.fill(loader, ids, range(2)) == 150 + 200
+        assert [folder.parent for folder in own.rglob("manifest.json")] == [cache.folder] == [own / shared.folder.name]
+        for epoch in range(2):
+            assert torch.equal(cache[ids, epoch], expected[ids, epoch])
+        again = open_cache()
+        assert again.fill(loader, ids, range(2)) == 0
+        assert torch.equal(again[ids, 0], expected[ids, 0])
+        assert again.cost(10).evaluated == 10
+        with pytest.raises(InvalidValue, match="no soft label for sample id 1 in view 0"):
+            again[np.array([0, 1]), 0]
+        with pytest.raises(InvalidFile, match="cannot be written"):
+            open_cache(folder=None).fill(loader, ids, range(2))
+    assert files == {path: path.read_bytes() for path in shared.folder.iterdir() if not path.name.startswith(".")} | {
+        path: content for path, content in files.items() if path.name.startswith(".")
+    }
+
+
+def test_a_teacher_without_labels_that_may_not_be_written(teacher_context: tuple[Context, Teacher], tmp_path: Path) -> None:
+    context, teacher = teacher_context
+    data, ids = context.data, np.arange(20)
+    with read_only(teacher.folder):
+        cache = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes, tmp_path / "own")
+        assert cache.fill(context.loader("train"), ids, range(1)) == 20
+        assert cache[ids, 0].shape == (20, data.classes)

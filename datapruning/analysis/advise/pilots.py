@@ -152,7 +152,11 @@ class PilotRunner:
         epochs = planned_epochs(training, len(ids), len(rest))
         views = context.for_subset(ids).views
         with reproducible(context.threads, context.recipe.train), quiet():
-            caches = [SoftLabelCache(t, views, data.fingerprint, data.total, data.classes) for t in self._load_teachers()]
+            own = context.workspace / "soft-labels"
+            caches = [
+                SoftLabelCache(teacher, views, data.fingerprint, data.total, data.classes, own)
+                for teacher in self._load_teachers()
+            ]
             for cache in caches:
                 cache.fill(context.loader("train"), ids, range(epochs))
         loss = initial_objective(context, TeacherLabels(caches), ids, epochs)
