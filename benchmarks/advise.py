@@ -28,8 +28,9 @@ from datapruning.analysis.advise.pilots import initial_objective
 from datapruning.io.json import read_json
 from datapruning.io.tensors import save_tensors
 from datapruning.io.trial_store import Trial, TrialConfig, TrialStore
+from datapruning.models.weights import hash_weights
 from datapruning.runs.context import Context
-from datapruning.teachers.load import Teacher, hash_weights, load_teacher
+from datapruning.teachers.load import Teacher, load_teacher
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.evaluate import accuracy
 from datapruning.training.losses import CrossEntropy, Loss

@@ -61,14 +61,15 @@ from datapruning.evidence.sample_stats import RECORDED
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import TrialStore
 from datapruning.models import create_model
+from datapruning.models.weights import hash_weights
 from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.model_file import ModelDescription, read_model
 from datapruning.runs.result import EarlyCheckpoint, RunResult, TeacherResult
 from datapruning.runs.run import Run
 from datapruning.runs.run_config import Environment, RunOptions
 from datapruning.runs.training_records import PrunedLayer, SparsityRecord
-from datapruning.teachers.from_file import read_checkpoint_metadata, read_weights
-from datapruning.teachers.load import hash_weights, load_teacher
+from datapruning.runs.weights_file import read_checkpoint_metadata, read_weights
+from datapruning.teachers.load import load_teacher
 from datapruning.teachers.soft_label_store import ReplayedViews, SoftLabelManifest, SoftLabelStore
 from datapruning.teachers.soft_labels import SoftLabelCache
 from datapruning.training.checkpoint import Checkpoint

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from datapruning.artifacts.metadata import dataset_mismatch_hint
 from datapruning.data.dataset import Dataset
@@ -15,6 +15,7 @@ from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
 from datapruning.models.normalization import with_training_normalization
+from datapruning.models.weights import hash_weights, validate_weights
 from datapruning.runs.result import RunResult, TeacherRecord, TeacherResult, TrainedResult
 from datapruning.runs.run import MODEL, Run
 from datapruning.training.checkpoint import load_weights
@@ -144,28 +145,3 @@ def _early_path(run: Run, result: RunResult, epoch: int) -> Path:
     if not path.exists():
         raise InvalidFile(f"{path} is gone, the teacher's weights of epoch {epoch}; delete {run.folder} to train it again")
     return path
-
-
-def validate_weights(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The weights, if they are plain tensors of finite numbers, and no expanded views of fewer numbers.
-
-    Raises:
-        InvalidFile: naming the first weight that is not.
-    """
-    for name, value in weights.items():
-        plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
-        if not plain or value.numel() * value.element_size() > max(value.untyped_storage().nbytes(), 1):
-            raise InvalidFile(f"{path}: weight '{name}' is no plain tensor; save model.state_dict() of a network on the CPU")
-        if (value.is_floating_point() or value.is_complex()) and not bool(value.isfinite().all()):
-            raise InvalidFile(f"{path}: weight '{name}' has numbers that are NaN or infinite")
-    return weights
-
-
-def hash_weights(weights: dict[str, Tensor]) -> str:
-    """SHA-256 (hex) of names, types, shapes and bytes, in the order of the names."""
-    state = hashlib.sha256()
-    for name in sorted(weights):
-        value = weights[name].contiguous().cpu()
-        state.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        state.update(value.view(-1).view(torch.uint8).numpy().data)
-    return state.hexdigest()

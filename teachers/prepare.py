@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from datapruning.runs.context import Context
 from datapruning.runs.result import PhaseCosts, PhaseSeconds, TeachingRecord
-from datapruning.teachers.from_file import import_teacher, is_weights_file
+from datapruning.runs.weights_file import is_weights_file
+from datapruning.teachers.from_file import import_teacher
 from datapruning.teachers.load import LoadedTeacher, load_early_teachers, load_teacher, parse_teacher_path
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.teachers.train import train_teacher
@@ -120,9 +121,9 @@ class TeacherLabelSource:
             opened = SoftLabelCache(
                 member, views, data.fingerprint, data.total, data.classes, own=context.workspace / "soft-labels"
             )
-            cache = self._caches.setdefault(opened.folder, opened)
+            cache = self._caches.setdefault(opened.key, opened)
             self._computed += cache.fill(context.loader("train"), ids, epochs)
-            requested = self._requested.setdefault(cache.folder, {})
+            requested = self._requested.setdefault(cache.key, {})
             requested.update({views.view_index(epoch): len(ids) for epoch in epochs})
             caches.append(cache)
         self._label_seconds += time.perf_counter() - started
@@ -131,7 +132,7 @@ class TeacherLabelSource:
     def record(self, chosen: int, other_labels: ComputeCost) -> TeachingRecord:
         """The teachers, of which number `chosen` teaches, and the cost of their labels without `other_labels`."""
         if not self._computed and self._caches:
-            info(f"soft labels: used those in {', '.join(str(folder) for folder in self._caches)}")
+            info(f"soft labels: used those in {', '.join(str(cache.folder) for cache in self._caches.values())}")
         members = [teacher for candidate in self._candidates for teacher in candidate]
         networks = {teacher.folder: teacher.result.training_cost for teacher in members}  # early ones cost nothing more
         return TeachingRecord(

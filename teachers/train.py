@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from datapruning.io.tensors import load_tensors
+from datapruning.models.weights import hash_weights
 from datapruning.runs.context import Context
 from datapruning.runs.result import EarlyCheckpoint, TeacherResult, TrainedResult
-from datapruning.runs.run import FinishedRun, Run
+from datapruning.runs.run import RESULT, FinishedRun, Run
 from datapruning.runs.run_config import RunOptions
-from datapruning.teachers.load import hash_weights
 from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
 from datapruning.training.distributed.sharding import global_batch_sizes
 from datapruning.training.early_checkpoints import KeepCheckpoints
@@ -35,7 +35,8 @@ def train_teacher(
     epochs = context.recipe.teacher.early_epochs(planned_epochs(training, len(ids), context.data.total))
     options = RunOptions(verb="teach", data=context.data.name, fingerprint=context.data.fingerprint, seed=seed)
     identity = {**context.recipe.identity("teacher", "views"), "seed": seed}
-    run = Run(out or context.artifact_path("teachers", training.model, identity), context.loggers)
+    folder = out or context.find_artifact(context.artifact_path("teachers", training.model, identity), RESULT)
+    run = Run(folder, context.loggers)
     with run.open(context.recipe, ("views", "teacher"), options, context.environment):
         result = run.result(TeacherResult)
         if result is not None:

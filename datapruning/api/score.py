@@ -54,7 +54,7 @@ def score(
         UnknownName: no such scorer. InvalidValue: settings that leave no such evidence.
         OutputExists: `out` holds something else.
     """
-    if out is not None:
+    if out is not None and not Path(out).exists():
         check_writable(out)
     selected_scorer: Scorer = get_scorer(scorer)
     context = with_evidence_model(as_context(data, **settings), model)
@@ -223,3 +223,17 @@ def scores_path(context: Context, scorer: str, seed: int) -> Path:
     if get_scorer(scorer).needs is SubsetEnsemble:
         settings |= recipe.identity("ensemble", "ensemble_member")
     return context.artifact_path("scores", scorer, settings).with_suffix(".npz")
+
+
+def find_reused_scores(context: Context, scorer: str, seed: int) -> Path | None:
+    """The file of the scores that a workspace to reuse has, and the own one has not; None: there is none.
+
+    Raises:
+        UnknownName: no such scorer.
+    """
+    own = scores_path(context, scorer, seed)
+    path = context.find_artifact(own)
+    if path == own:
+        return None
+    info(f"scores: using {path}")
+    return path

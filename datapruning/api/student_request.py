@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
 
-from datapruning.api.score import score, scores_path
+from datapruning.api.score import find_reused_scores, score, scores_path
 from datapruning.api.select import select
 from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.scores import Scores
@@ -20,7 +20,7 @@ from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.data.dataset import check_readable
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
-from datapruning.runs.run import FinishedRun, Run
+from datapruning.runs.run import RESULT, FinishedRun, Run
 from datapruning.runs.run_config import RunOptions
 from datapruning.selection.select import check_balance
 from datapruning.selection.strategies import get_strategy
@@ -123,7 +123,7 @@ class Selection:
         if scores is None:
             scorer = self.scorer or "random"
             path = None if scorer == "random" else scores_path(context, scorer, seed)
-            scores = score(context, scorer, seed=seed, out=path)
+            scores = find_reused_scores(context, scorer, seed) or score(context, scorer, seed=seed, out=path)
         return select(
             scores, fraction, strategy=strategy, settings=self.settings, balance=balance, data=data,
             seed=0 if strategy == "top" else seed,
@@ -235,7 +235,7 @@ class StudentRequest:
             f"{self_distill_suffix}{sparsity_suffix}-seed{self.seed}"
         )
         identity = {"options": options.to_json(), "recipe": recipe.identity(*STUDENT_TABLES, "teacher")}
-        return Run(context.artifact_path("students", name, identity), context.loggers)
+        return Run(context.find_artifact(context.artifact_path("students", name, identity), RESULT), context.loggers)
 
 
 def _parse_teachers(teacher: Teachers | None) -> tuple[bool, list[Path]]:

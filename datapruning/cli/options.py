@@ -132,6 +132,10 @@ class ContextOptions(DataOptions):
         str | None,
         typer.Option("--recipe", help="A recipe's name, or the path of a .toml.", show_default="the dataset's own"),
     ] = None
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another workspace, which may be read-only: what is finished there is used. Repeatable."),
+    ] = None
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change a setting: table.key=value, e.g. train.lr=0.05. Repeatable.")
     ] = None
@@ -150,7 +154,8 @@ class ContextOptions(DataOptions):
         changes = [*(self.changes or ()), *(["train.deterministic=true"] if self.deterministic else [])]
         return {
             "recipe": self.recipe, "changes": changes, "device": self.device, "loader": self.loader,
-            "workspace": self.workspace, "threads": self.threads, "data_root": self.data_root, "download": self.download,
+            "workspace": self.workspace, "reuse": self.reuse or (),
+            "threads": self.threads, "data_root": self.data_root, "download": self.download,
         }  # fmt: skip
 
     def named_data(self) -> str:

@@ -18,7 +18,7 @@ from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.evidence.subset_masks import member_mask
 from datapruning.io.atomic import remove_file
 from datapruning.io.npz import read_npz, write_npz
-from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore
+from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore, trial_path
 from datapruning.utils.console import info
 from datapruning.utils.cost import NO_COST, ComputeCost
 from datapruning.utils.records import Record, parse_record
@@ -162,6 +162,12 @@ def record_ensemble(trials: MemberTrials, labels: NDArray[np.int64]) -> SubsetEn
     info(f"ensemble: {len(results)} members in {folder}, {accuracy:.1f}% training accuracy on their subsets")
     cost = sum((result.cost for result in results), NO_COST)
     return SubsetEnsemble(tuple(member_path(folder, config["member"]) for config in configs), labels, cost)
+
+
+def finished_files(num_members: int) -> list[Path]:
+    """The files that the folder of an ensemble has when so many members are finished, relative to it."""
+    numbers = range(num_members)
+    return [*(member_path(Path(), n) for n in numbers), *(trial_path(Path(), {"member": n}) for n in numbers)]
 
 
 def member_path(folder: Path, number: int) -> Path:

@@ -10,7 +10,15 @@ from torch.nn.functional import softmax
 
 from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import Recipe
-from datapruning.evidence.ensemble import Member, MemberTrials, SubsetEnsemble, member_trials, record_ensemble, state_path
+from datapruning.evidence.ensemble import (
+    Member,
+    MemberTrials,
+    SubsetEnsemble,
+    finished_files,
+    member_trials,
+    record_ensemble,
+    state_path,
+)
 from datapruning.evidence.sample_stats import statistics
 from datapruning.models.flops import evaluation_cost
 from datapruning.runs.context import Context
@@ -41,7 +49,8 @@ def open_member_trials(context: Context, seed: int) -> MemberTrials:
         "views": views.to_dict() if recipe.ensemble.views or views.size else None,
         **context.numerics_key.to_json(),
     }  # fmt: skip
-    folder = context.artifact_path("ensembles", recipe.ensemble_member.model, identity)  # num_members may grow later
+    path = context.artifact_path("ensembles", recipe.ensemble_member.model, identity)  # num_members may grow later
+    folder = context.find_artifact(path, *finished_files(recipe.ensemble.num_members))
 
     def train(number: int, ids: NDArray[np.int64]) -> Member:
         member_seed = seed * 1_000_003 + number  # differs between ensembles too

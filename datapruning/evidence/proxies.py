@@ -13,7 +13,7 @@ from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
 from datapruning.evidence.embeddings import to_features
-from datapruning.evidence.manifests import DONE, RecordingManifest
+from datapruning.evidence.manifests import DONE, MANIFEST, RecordingManifest
 from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import FEATURES, LABELS, RUNNER_UP, Recording, create_recording, write_array
@@ -56,9 +56,9 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
         **recipe.identity("proxy", "views"), "early_epoch": evidence.early_epoch, "seed": seed,
         "full_runs": evidence.full_runs, **context.numerics_key.to_json(), "format": 2,
     }  # fmt: skip
-    folder = context.artifact_path(
-        "evidence", training.model, identity
-    )  # not by the number of runs: more may be added later
+    path = context.artifact_path("evidence", training.model, identity)  # not by the number of runs: more may be added later
+    finished = [f"{Recording.run_name(number)}/{DONE}" for number in range(runs)]
+    folder = context.find_artifact(path, MANIFEST, LABELS, *finished)
     manifest = RecordingManifest(
         dataset=data.name, fingerprint=data.fingerprint, total=data.total, epochs=training.epochs,
         early_epoch=evidence.early_epoch, seed=seed, device=context.device.type,

@@ -69,7 +69,12 @@ class Recording:
 
     def run_folder(self, number: int) -> Path:
         """The folder of a run."""
-        return self.folder / f"run-{number:03d}"
+        return self.folder / self.run_name(number)
+
+    @staticmethod
+    def run_name(number: int) -> str:
+        """The name of a run's folder."""
+        return f"run-{number:03d}"
 
     def run_manifest(self, number: int) -> RunManifest | None:
         """The manifest of a run; None while it is not finished.
@@ -112,12 +117,15 @@ class Recording:
     def stats(self, number: int, name: str) -> SampleStats:
         """The statistics of a run's pass: "train_passes" (a row an epoch), "early" or "final" (one row).
 
+        Those of a finished run are only read.
+
         Raises:
             InvalidFile: broken, or changed since the run was finished.
         """
         self.check_run(number, name)
         rows = self.manifest.epochs if name == "train_passes" else 1
-        return SampleStats(self.run_folder(number) / name, rows, self.total, PASSES[name])
+        writable = self.run_manifest(number) is None
+        return SampleStats(self.run_folder(number) / name, rows, self.total, PASSES[name], writable=writable)
 
     def runs(self) -> list[int]:
         """The numbers of the finished runs."""

@@ -66,18 +66,29 @@ class SampleStats:
 
     Where several processes train one network, each writes the samples that it trains on.
 
-    A row is a recorded epoch; `total` is N, the number of training samples. Missing arrays are created.
+    A row is a recorded epoch; `total` is N, the number of training samples. Missing arrays are created, unless they are
+    opened to be read alone (`writable`).
 
     Raises:
         InvalidFile: arrays that are broken, or of another shape. DiskFull: the disk is full.
     """
 
-    def __init__(self, folder: str | Path, rows: int, total: int, statistics: tuple[str, ...] = TRAIN_STATISTICS) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        rows: int,
+        total: int,
+        statistics: tuple[str, ...] = TRAIN_STATISTICS,
+        *,
+        writable: bool = True,
+    ) -> None:
         folder = Path(folder)
         self.rows, self.total, self.statistics = rows, total, statistics
-        folder.mkdir(parents=True, exist_ok=True)
+        if writable:
+            folder.mkdir(parents=True, exist_ok=True)
         self.arrays = {
-            name: _open_or_create(folder / f"{name}.npy", dtype_of(name), (rows, total)) for name in (*statistics, RECORDED)
+            name: _open(folder / f"{name}.npy", dtype_of(name), (rows, total), writable=writable)
+            for name in (*statistics, RECORDED)
         }
 
     def __getitem__(self, statistic: str) -> NDArray[Any]:
@@ -154,7 +165,7 @@ class SampleStats:
                     array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
-def _open_or_create(path: Path, dtype: Any, shape: tuple[int, int]) -> NDArray[Any]:
-    if not path.exists():
+def _open(path: Path, dtype: Any, shape: tuple[int, int], *, writable: bool) -> NDArray[Any]:
+    if writable and not path.exists():
         return create_memmap(path, dtype, shape)
-    return open_checked_memmap(path, dtype, shape, "evidence", "r+")
+    return open_checked_memmap(path, dtype, shape, "evidence", "r+" if writable else "r")

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from datapruning.io.disk_space import report_disk_full, report_write_errors
@@ -47,8 +47,10 @@ def write_text(path: Path, text: str) -> None:
 
 @main_only
 def remove_file(path: Path) -> None:
-    """Delete a file, if it is there."""
-    path.unlink(missing_ok=True)
+    """Delete a file, if it is there; what may not be deleted stays."""
+    with suppress(FileNotFoundError, PermissionError):
+        if path.exists():  # on a read-only file system, to delete what is not there is an error
+            path.unlink()
 
 
 @main_only

@@ -89,7 +89,10 @@ def report_write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in PERMISSION_ERRNOS:
             raise
-        raise InvalidFile(f"{path} cannot be written ({error.strerror or first_line(error)}); name another place") from None
+        raise InvalidFile(
+            f"{path} cannot be written ({error.strerror or first_line(error)}); name another output path or workspace "
+            "(of a read-only workspace to reuse, finished work is used)"
+        ) from None
 
 
 def check_writable(path: str | Path) -> None:

@@ -29,7 +29,7 @@ from datapruning.utils.records import parse_record
 TrialFn = Callable[[TrialConfig], Mapping[str, Any]]
 WAIT_SECONDS = 1.0
 
-__all__ = ["FailedTrial", "RunningTrial", "Trial", "TrialConfig", "TrialStore"]
+__all__ = ["FailedTrial", "RunningTrial", "Trial", "TrialConfig", "TrialStore", "trial_path"]
 
 
 class TrialStore:
@@ -45,9 +45,10 @@ class TrialStore:
         self.folder = folder
         requested = StoreManifest(about=json.loads(json.dumps(dict(about))))  # as it reads back: a tuple is a list
         path = folder / "store.json"
-        with exclusive_lock(path, f"another process opens {folder}"):
-            if not path.exists():
-                write_json(path, requested.to_json())
+        if not agree(path.exists()):
+            with exclusive_lock(path, f"another process opens {folder}"):
+                if not path.exists():
+                    write_json(path, requested.to_json())
         recorded = parse_record(StoreManifest, read_json(path), str(path))
         if config_hash(recorded.to_json(), 64) != config_hash(requested.to_json(), 64):
             differing = first_difference(recorded.to_json(), requested.to_json())
@@ -55,10 +56,10 @@ class TrialStore:
 
     def path(self, config: TrialConfig) -> Path:
         """The file of a finished trial."""
-        return self._file("trials", config)
+        return trial_path(self.folder, config)
 
     def _file(self, kind: str, config: TrialConfig) -> Path:
-        return self.folder / kind / f"{config_hash(config, 16)}.json"
+        return trial_path(self.folder, config, kind)
 
     def get(self, config: TrialConfig) -> Trial | None:
         """The finished trial, or None.
@@ -186,6 +187,11 @@ class TrialStore:
                 with alone():  # after an error the other processes may not come here
                     remove_file(running_path)
         return read_trial_file(self.path(config), Trial)  # not `trial`: all processes have its seconds
+
+
+def trial_path(folder: Path, config: TrialConfig, kind: str = "trials") -> Path:
+    """The file of a finished trial in the folder of a store; of a failed or a running one with another `kind`."""
+    return folder / kind / f"{config_hash(config, 16)}.json"
 
 
 def _poll_until_done(configs: Iterable[TrialConfig], do: Callable[[TrialConfig], Any]) -> Iterator[Any]:

@@ -26,7 +26,7 @@ from datapruning.runs.model_file import ModelDescription
 from datapruning.runs.run_config import Environment, NumericsKey
 from datapruning.runs.trackers.trackers import Trackers
 from datapruning.utils.hashing import config_hash
-from datapruning.utils.processes import num_processes
+from datapruning.utils.processes import agree, num_processes
 from datapruning.utils.time_limit import TimeLimit
 
 WORKSPACE = "dprune-runs"
@@ -42,6 +42,7 @@ class Context:
         device: where networks run.
         loader_kind: "ffcv", "mmap" or "memory".
         workspace: the workspace folder.
+        reuse: other workspaces, whose finished work is used where `workspace` has none; nothing is written there.
         threads: torch threads on the CPU; part of the reproducibility contract.
         subset_ids: sample ids int64 of the subset that a student is trained on; None: no student is trained.
         evidence: opened before, by its folder.
@@ -61,6 +62,7 @@ class Context:
     time_limit: TimeLimit | None = None
     loggers: Trackers = field(default_factory=Trackers)
     held: frozenset[str] = frozenset()
+    reuse: tuple[Path, ...] = ()
     _loaders: dict[str, Loader] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -78,7 +80,12 @@ class Context:
     def loader(self, split: str) -> Loader:
         """The loader of "train" or "test"; an FFCV cache that is missing is written first."""
         if split not in self._loaders:
-            self._loaders[split] = open_loader(self.data, split, self.loader_kind, self.device, self.workspace / "cache")
+            cache = self.workspace / "cache"
+            if self.loader_kind == "ffcv":
+                from datapruning.data.loaders.ffcv_cache import cache_folder
+
+                cache = self.find_artifact(cache, cache_folder(self.data, Path()) / f"{split}.beton")
+            self._loaders[split] = open_loader(self.data, split, self.loader_kind, self.device, cache)
         return self._loaders[split]
 
     def describe_model(self, name: str, trained_with: Stats | None = None) -> ModelDescription:
@@ -174,3 +181,14 @@ class Context:
         corrupt = {"unreadable": len(self.data.corrupt_ids)} if self.data.corrupt_ids else {}
         digest = config_hash({"data": self.data.fingerprint, **corrupt, **identity}, 8)
         return self.workspace / kind / f"{self.data.name}-{name.replace(':', '-')}-{digest}"
+
+    def find_artifact(self, path: Path, *files: str | Path) -> Path:
+        """`path` in the workspace, or its counterpart in the first workspace to `reuse` that has it.
+
+        A piece of work is there if all `files` (relative to `path`; none: `path` itself) exist.
+        """
+        for workspace in (self.workspace, *self.reuse):
+            candidate = workspace / path.relative_to(self.workspace)
+            if agree(all((candidate / file).exists() for file in files or [""])):
+                return candidate
+        return path

@@ -12,7 +12,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
 from datapruning.data.loaders.factory import resolve_device, resolve_loader
 from datapruning.data.registry import is_image_files, open_dataset
-from datapruning.errors import InvalidValue
+from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.models import check_model
 from datapruning.models.training_check import check_training
 from datapruning.runs.context import WORKSPACE, Context
@@ -31,6 +31,7 @@ class OpenSettings(TypedDict, total=False):
     device: str
     loader: str
     workspace: str | Path
+    reuse: Sequence[str | Path]
     threads: int | None
     log: Sequence[str]
 
@@ -72,6 +73,7 @@ def open_context(
     device: str = "auto",
     loader: str = "auto",
     workspace: str | Path = WORKSPACE,
+    reuse: Sequence[str | Path] = (),
     threads: int | None = None,
     log: Sequence[str] = (),
 ) -> Context:
@@ -85,15 +87,17 @@ def open_context(
         device: "auto", "cpu", "cuda".
         loader: "auto", "ffcv", "mmap", "memory".
         workspace: folder for caches, evidence, scores, teachers and students.
+        reuse: other workspaces, which may be read-only: their finished caches, evidence, scores, teachers and students are
+            used where `workspace` has none.
         threads: torch threads; default: the recipe's, else torch's own.
         log: experiment trackers: "tensorboard", "wandb", "mlflow" (docs/tracking.md).
 
     Raises:
         InvalidValue: a mistake in the recipe, a device that this machine lacks, or a model that does not take these images.
-        UnknownName, InvalidFile: no such recipe, loader, model or tracker.
+        UnknownName, InvalidFile: no such recipe, loader, model or tracker, or no workspace there to reuse.
         MissingPackage: "timm:..." without timm, or a tracker without its package.
     """
-    _check_settings(threads, log)
+    _check_settings(threads, log, reuse)
     torch_device = resolve_device(device)
     held: set[str] = set()
     if not isinstance(recipe, Recipe):
@@ -108,7 +112,10 @@ def open_context(
     kind = resolve_loader(loader, data, torch_device)
     loggers = Trackers(find_tools(log), Path(workspace))
     threads = threads or recipe.threads or torch.get_num_threads()
-    return Context(data, recipe, torch_device, kind, Path(workspace), threads, loggers=loggers, held=frozenset(held))
+    return Context(
+        data, recipe, torch_device, kind, Path(workspace), threads, loggers=loggers, held=frozenset(held),
+        reuse=tuple(map(Path, reuse)),
+    )  # fmt: skip
 
 
 def as_context(data: DatasetOrContext, **settings: Unpack[ContextSettings]) -> Context:
@@ -133,7 +140,7 @@ def as_context(data: DatasetOrContext, **settings: Unpack[ContextSettings]) -> C
         if root is not None or download:
             raise InvalidValue("data_root and download are for a dataset that is opened by its name; this one is open")
         return open_context(data, **open_settings)
-    _check_settings(settings.get("threads"), settings.get("log", ()))
+    _check_settings(settings.get("threads"), settings.get("log", ()), settings.get("reuse", ()))
     recipe = settings.get("recipe")
     if not isinstance(recipe, Recipe):
         validate_recipe(str(data), recipe, settings.get("changes", ()), settings.get("device", "auto"))
@@ -153,7 +160,10 @@ def _default_recipe(data: Dataset, device: torch.device) -> str:
     return chosen
 
 
-def _check_settings(threads: int | None, log: Sequence[str]) -> None:
+def _check_settings(threads: int | None, log: Sequence[str], reuse: Sequence[str | Path]) -> None:
     find_tools(log)
+    for workspace in reuse:
+        if not Path(workspace).is_dir():
+            raise InvalidFile(f"workspace {workspace} is not there", parameter="reuse")
     if threads is not None and threads < 1:
         raise InvalidValue(f"at least 1 thread is needed, got {threads}", parameter="threads")

@@ -24,7 +24,7 @@ from datapruning.runs.model_file import ModelDescription, save_model
 from datapruning.runs.result import RunResult
 from datapruning.runs.run_config import Environment, RunOptions
 from datapruning.runs.trackers.trackers import RunTracker, Trackers
-from datapruning.utils.processes import is_main
+from datapruning.utils.processes import agree, is_main
 from datapruning.utils.records import parse_record
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
@@ -72,6 +72,10 @@ class Run:
         """
         config = {RUN_TABLE: options.to_json(), **recipe.identity(*tables)}
         self._check(config)
+        if agree((self.folder / RESULT).exists()) and not self._tracker.enabled:
+            self._remove_checkpoints()  # of a process that was killed at its very end
+            yield  # without a lock: nothing is written, and the folder may be read-only
+            return
         with exclusive_lock(self.folder / "run", f"another process is at work in {self.folder}"):
             self._check(config)  # another process may have written it while this one waited
             for name in (CONFIG, METRICS, MODEL, RESULT):
@@ -81,19 +85,18 @@ class Run:
                 write_text(self.folder / CONFIG, prepend_checksum(text))
             self._check_device(environment)
             self._check_processes(environment)
-            if (self.folder / RESULT).exists():
-                self._remove_checkpoints()  # of a process that was killed at its very end
             with self._tracker.open(CONFIG, METRICS, RESULT):
                 yield
 
     def check_output_dir(self) -> None:
-        """Refuse a path that is neither free nor a run folder, before other work is done.
+        """Refuse a path that is neither free nor a run folder, before other work is done. A finished run may be read-only.
 
         Raises:
             OutputExists: a file, or a folder without config.toml that is not empty.
             InvalidFile: nothing can be written there.
         """
-        check_writable(self.folder)
+        if not (self.folder / RESULT).exists():
+            check_writable(self.folder)
         if (self.folder / CONFIG).exists() or not self.folder.exists():
             return
         if not self.folder.is_dir() or any(_visible(self.folder)):

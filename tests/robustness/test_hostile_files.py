@@ -39,7 +39,7 @@ from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.text import verify_text
 from datapruning.models import create_model
 from datapruning.runs.run import Run
-from datapruning.teachers.from_file import read_weights
+from datapruning.runs.weights_file import read_weights
 from tests.conftest import CommandResult
 
 GIGA = 2**30

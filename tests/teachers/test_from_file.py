@@ -21,7 +21,8 @@ from datapruning.models import create_model
 from datapruning.models.features import last_linear
 from datapruning.models.normalization import InputRenormalization
 from datapruning.runs.context import Context
-from datapruning.teachers.from_file import import_teacher, read_weights
+from datapruning.runs.weights_file import read_weights
+from datapruning.teachers.from_file import import_teacher
 from datapruning.teachers.load import Teacher, load_teacher
 from datapruning.teachers.prepare import load_teachers
 from tests.conftest import fast_options

@@ -15,6 +15,7 @@ from datapruning.api.teach import teach
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.json import read_json, write_json
+from datapruning.models.weights import hash_weights
 from datapruning.runs.context import Context
 from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels, load_teacher
 from datapruning.teachers.load import hash_weights

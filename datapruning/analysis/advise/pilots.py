@@ -23,9 +23,10 @@ from datapruning.data.augment.augmentation import Augmentation
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import Trial, TrialConfig, TrialFn, TrialStore
 from datapruning.models.flops import evaluation_cost
+from datapruning.models.weights import hash_weights
 from datapruning.runs.context import Context
 from datapruning.scorers import get_scorer
-from datapruning.teachers.load import Teacher, hash_weights
+from datapruning.teachers.load import Teacher
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.checkpoint import Checkpoint, load_weights
 from datapruning.training.distillation.candidates import loss_for, search_space

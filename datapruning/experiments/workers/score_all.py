@@ -4,8 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
-from datapruning.api.score import resolve_score_paths, resolve_scorers, score, scores_path, with_evidence_model
+from datapruning.api.score import (
+    find_reused_scores,
+    resolve_score_paths,
+    resolve_scorers,
+    score,
+    scores_path,
+    with_evidence_model,
+)
+from datapruning.artifacts.save import save_if_new
 from datapruning.artifacts.scorer import Samples, Scorer
+from datapruning.artifacts.scores import load_scores
 from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidValue
 from datapruning.evidence.collect import print_evidence_cost
 from datapruning.evidence.ensemble import SubsetEnsemble
@@ -62,12 +71,16 @@ def score_all(
     if use_workers:
         _check_members(context, selected, 1 if jobs is None else jobs)
     paths = resolve_score_paths(lambda name: scores_path(context, name, seed), names, out)
-    print_evidence_cost(context, selected)
+    reused = {name: path for name in names if (path := find_reused_scores(context, name, seed)) is not None}
+    print_evidence_cost(context, [scorer for scorer in selected if scorer.name not in reused])
     if use_workers:
         _train_members(context, seed, jobs or 1, resolved_launcher, settings.get("data_root"))
     for name, path in paths.items():
-        score(context, name, seed=seed, out=path)
-    return paths
+        if name not in reused:
+            score(context, name, seed=seed, out=path)
+        elif out is not None:
+            save_if_new(load_scores(reused[name]), path)
+    return {**paths, **reused} if out is None else paths
 
 
 def _check_members(context: Context, scorers: Sequence[Scorer], jobs: int) -> None:

@@ -29,6 +29,7 @@ class ContextRecord(Record):
         device: torch device, resolved.
         loader: name of the loader, resolved unless the worker is to choose.
         workspace: folder of caches, evidence and teachers.
+        reuse: other workspaces whose finished work is used.
         threads: number of torch threads.
         log: names of the tools that show the runs.
     """
@@ -40,6 +41,7 @@ class ContextRecord(Record):
     device: str
     loader: str
     workspace: str
+    reuse: tuple[str, ...]
     threads: int
     log: tuple[str, ...]
 
@@ -75,7 +77,8 @@ def record_context(context: Context, data_root: str | Path | None) -> ContextRec
     return ContextRecord(
         working_dir=os.getcwd(), data=context.data.source or context.data.name,
         data_root=None if root is None else str(root), recipe=context.recipe, device=str(context.device),
-        loader=context.loader_kind, workspace=str(context.workspace), threads=context.threads,
+        loader=context.loader_kind, workspace=str(context.workspace),
+        reuse=tuple(map(str, context.reuse)), threads=context.threads,
         log=tuple(context.loggers.tools),
     )  # fmt: skip
 
@@ -114,7 +117,7 @@ def open_task(path: Path) -> tuple[Task, TrialStore, TrialFn]:
     data = open_dataset(record.data, root=record.data_root, workspace=record.workspace)
     context = open_context(
         data, recipe=record.recipe, device=record.device, loader=record.loader, workspace=record.workspace,
-        threads=record.threads, log=record.log,
+        reuse=record.reuse, threads=record.threads, log=record.log,
     )  # fmt: skip
     module, _, function = task.entry.partition(":")
     store, run_trial = getattr(importlib.import_module(module), function)(task, context)

@@ -75,6 +75,11 @@ class RunTracker:
         self._open: dict[str, Tracker] = {}
         self._logs: dict[str, LogState] = {}
 
+    @property
+    def enabled(self) -> bool:
+        """Whether there are tools."""
+        return bool(self._trackers.tools)
+
     @contextmanager
     def open(self, config: str, metrics: str, result: str) -> Iterator[None]:
         """Log while the block runs; what the folder holds already is logged first.
