@@ -33,8 +33,11 @@ def train_teacher(
         context = replace(context, recipe=recipe.replace(teacher=recipe.teacher.replace(model=model)))
     training, ids = context.recipe.teacher.training, context.data.valid_ids
     epochs = context.recipe.teacher.early_epochs(planned_epochs(training, len(ids), context.data.total))
-    options = RunOptions(verb="teach", data=context.data.name, fingerprint=context.data.fingerprint, seed=seed)
-    identity = {**context.recipe.identity("teacher", "views"), "seed": seed}
+    options = RunOptions(
+        verb="teach", data=context.data.name, fingerprint=context.data.fingerprint, seed=seed,
+        init=context.init_identity("teacher").get("init"),
+    )  # fmt: skip
+    identity = {**context.recipe.identity("teacher", "views"), "seed": seed, **context.init_identity("teacher")}
     folder = out or context.find_artifact(context.artifact_path("teachers", training.model, identity), RESULT)
     run = Run(folder, context.loggers)
     with run.open(context.recipe, ("views", "teacher"), options, context.environment):

@@ -34,6 +34,7 @@ def score(
     scorer: str = "el2n",
     *,
     model: str | None = None,
+    init: str | Path | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     **settings: Unpack[ContextSettings],
@@ -46,6 +47,7 @@ def score(
         data: a dataset, its name or path, or a context.
         scorer: name of the scorer.
         model: network of the proxies and of the members of an ensemble; default: the recipe's.
+        init: file of weights, or a run, that the proxies start from; default: a random initialisation.
         seed: random seed of the evidence, and of the order for the scorer "random".
         out: file to write; default: none.
         settings: recipe, device and others, see `ContextSettings`; not beside a context.
@@ -57,21 +59,35 @@ def score(
     if out is not None and not Path(out).exists():
         check_writable(out)
     selected_scorer: Scorer = get_scorer(scorer)
-    context = with_evidence_model(as_context(data, **settings), model)
+    context = with_evidence_model(as_context(data, **settings), model, [selected_scorer], init)
     evidence, provenance = collect_evidence(context, selected_scorer, seed)
     return _compute_scores(selected_scorer, evidence, context.data, seed, provenance, out)
 
 
-def with_evidence_model(context: Context, model: str | None) -> Context:
-    """The context with another network for proxies and members of an ensemble; None: as the recipe has it.
+def with_evidence_model(context: Context, model: str | None, scorers: Sequence[Scorer], init: str | Path | None) -> Context:
+    """The context with another network for proxies and members of an ensemble, and weights that the proxies start from.
+
+    Args:
+        context: the context.
+        model: None: as the recipe has it.
+        scorers: those that the evidence is for.
+        init: None: a random initialisation.
 
     Raises:
-        UnknownName, InvalidValue: no such network, or one that does not take such images.
+        UnknownName, InvalidValue: no such network, one that does not take such images, or weights for an ensemble.
+        InvalidFile, IncompatibleInputs: see `open_initial_weights`.
     """
-    if model is None:
-        return context
-    check_model(model, context.shape, context.data.classes)
-    return context.with_settings("proxy", model=model).with_settings("ensemble_member", model=model)
+    ensemble = [scorer.name for scorer in scorers if scorer.needs is SubsetEnsemble]
+    if init is not None and ensemble:
+        raise InvalidValue(
+            f"{', '.join(ensemble)}: an ensemble compares networks that were trained on a sample with others that were not, "
+            "and initial weights may come from training on all of them; leave the weights or these scorers out",
+            parameter="init",
+        )
+    if model is not None:
+        check_model(model, context.shape, context.data.classes)
+        context = context.with_settings("proxy", model=model).with_settings("ensemble_member", model=model)
+    return context.with_init("proxy", init)
 
 
 def resolve_scorers(names: str | Sequence[str], recording: str | Path | None = None) -> list[str]:
@@ -219,6 +235,7 @@ def scores_path(context: Context, scorer: str, seed: int) -> Path:
     recipe = context.recipe
     settings: dict[str, Any] = {
         **recipe.identity("proxy", "evidence", "views"), "seed": seed, **context.numerics_key.to_json(),
+        **context.init_identity("proxy"),
     }  # fmt: skip
     if get_scorer(scorer).needs is SubsetEnsemble:
         settings |= recipe.identity("ensemble", "ensemble_member")

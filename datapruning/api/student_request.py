@@ -219,6 +219,7 @@ class StudentRequest:
             balance=meta.balance, subset=hashlib.sha256(self.subset.indices.astype("<i8").tobytes()).hexdigest()[:16],
             kd_weight="auto" if self.kd_weight is None else self.kd_weight, seed=self.seed,
             teacher=tuple(teachers) or None, held=tuple(held) or None, **self.strategy_info,
+            **self.context.init_identity("student"),
         )  # fmt: skip
 
     def new_run(self) -> Run:

@@ -14,6 +14,7 @@ def teach(
     data: DatasetOrContext,
     *,
     model: str | None = None,
+    init: str | Path | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     **settings: Unpack[ContextSettings],
@@ -23,15 +24,17 @@ def teach(
     Args:
         data: a dataset, its name or path, or a context.
         model: the teacher's network; default: the recipe's.
+        init: file of weights, or a run, that it starts from (see docs/models.md); default: a random initialisation.
         seed: random seed of initialisation and sample order.
         out: the run folder; default: a named one in the workspace.
         settings: recipe, device and others, see `ContextSettings`; not beside a context.
 
     Raises:
-        OutputExists: `out` holds something else. UnknownName, InvalidValue: see `open_context`.
+        OutputExists: `out` holds something else. InvalidFile, IncompatibleInputs: weights of another
+            network. UnknownName, InvalidValue: see `open_context`.
     """
     context = as_context(data, **settings)
     if model is not None:
         check_model(model, context.shape, context.data.classes)
         context = context.with_settings("teacher", model=model)
-    return train_teacher(context, seed, Path(out) if out else None)
+    return train_teacher(context.with_init("teacher", init), seed, Path(out) if out else None)

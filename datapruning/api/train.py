@@ -46,6 +46,7 @@ def train(
     teacher: Teachers | None = None,
     kd_weight: float | str = "auto",
     model: str | None = None,
+    init: str | Path | None = None,
     epochs: int | None = None,
     budget: str | None = None,
     samples: int | str | None = None,
@@ -75,6 +76,7 @@ def train(
             probabilities are averaged; default: the recipe's teacher, trained if it is missing. "auto": one is chosen,
             among the others that are named, or else among the candidates of the recipe, and their early checkpoints.
         kd_weight: 0 (labels alone, no teacher needed) to 1 (teacher alone), or "auto".
+        init: file of weights, or a run, that the student starts from (see docs/models.md); default: a random initialisation.
         model: the student's network; default, as with the next seven: the recipe's.
         epochs: number of training epochs of the student.
         budget: "epochs", "steps" for as many training steps as the full data would take, or "samples".
@@ -99,7 +101,7 @@ def train(
     context = as_context(data, **context_settings)
     context = context if limit is None else replace(context, time_limit=limit)
     changes = {"model": model, "epochs": epochs, "infobatch": infobatch, **budget_changes(budget, samples)}
-    context = _student_context(context, changes, self_distill, sparsity, criterion)
+    context = _student_context(context, changes, self_distill, sparsity, criterion).with_init("student", init)
     request = StudentRequest.resolve(context, selection, teacher, weight, seed, out)
     return _train_request(request)
 
@@ -116,6 +118,7 @@ class StudentOptions(TypedDict, total=False):
     teacher: Teachers | None
     kd_weight: float | str
     model: str | None
+    init: str | Path | None
     epochs: int | None
     budget: str | None
     samples: int | str | None
@@ -156,7 +159,7 @@ def rerun(
     if subset is None and options.get("fraction") is None:
         subset = path.parent / "subset.npz"
     weight = "auto" if run.kd_weight is None else run.kd_weight
-    recorded: TrainOptions = {"seed": run.seed, "kd_weight": weight, "teacher": run.teacher}
+    recorded: TrainOptions = {"seed": run.seed, "kd_weight": weight, "teacher": run.teacher, "init": run.init}
     changed: TrainOptions = {**recorded, **options, "recipe": str(path)}
     return train(run.data if data is None else data, subset, **changed)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Protocol, TypedDict, TypeVar
 
 from pydantic import Field
 
+from datapruning.artifacts.init_record import InitRecord
 from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.ensemble import EnsembleConfig
 from datapruning.config.evidence import EvidenceConfig
@@ -67,6 +68,7 @@ class EvidenceFields(TypedDict, total=False):
     ensemble: EnsembleConfig
     ensemble_member: TrainConfig
     recording: str
+    init: InitRecord
     costs: ComputeCost
 
 
@@ -81,6 +83,7 @@ class ScoresMetadata(Metadata):
         unreadable: ids of images that cannot be read, which have the lowest score.
         evidence: settings of the recording, as the next two if proxies were trained.
         proxy: training of the proxies.
+        init: weights that the proxies started from; None: at random.
         views: augmentation of the proxies.
         ensemble: settings of the subset ensemble, as the next if one was trained.
         ensemble_member: training of its members.
@@ -99,6 +102,7 @@ class ScoresMetadata(Metadata):
     views: AugmentPolicy | None = None
     ensemble: EnsembleConfig | None = None
     ensemble_member: TrainConfig | None = None
+    init: InitRecord | None = None
     recording: str | None = None
     costs: ComputeCost | None = None
 

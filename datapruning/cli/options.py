@@ -40,6 +40,12 @@ NumSamples = Annotated[
     typer.Option("--samples", help="Number of samples that a student sees, repeats counted; full: as on all the data."),
 ]
 StudentModel = Annotated[str | None, typer.Option("--model", help="The student's network.", show_default="the recipe's")]
+Init = Annotated[
+    Path | None,
+    typer.Option(
+        "--init", help="Start from these weights (a file as --teacher takes it, or a run folder).", show_default="at random"
+    ),
+]
 RunFolder = Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default="in the workspace")]
 DATA_HELP = "digits; a torchvision dataset such as cifar10 or svhn; a folder of images; hf:FOLDER; or the path of an .npz."
 

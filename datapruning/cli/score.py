@@ -16,6 +16,7 @@ def command(
         str | None,
         typer.Option(help="The network of proxies and members of an ensemble.", show_default="the recipe's"),
     ] = None,
+    init: o.Init = None,
     out: Annotated[
         Path | None, typer.Option(help="A file if it ends in .npz, else a folder.", show_default="in the workspace")
     ] = None,
@@ -46,7 +47,7 @@ def command(
 
         resolved_launcher = find_launcher(launcher, launcher_set or ())
         paths = score_all(
-            options.named_data(), scorer, model=model, seed=seed, out=out, jobs=jobs, launcher=resolved_launcher,
+            options.named_data(), scorer, model=model, init=init, seed=seed, out=out, jobs=jobs, launcher=resolved_launcher,
             **options.settings,
         )  # fmt: skip
         for name, path in paths.items():

@@ -10,6 +10,7 @@ from datapruning.cli import options as o
 def command(
     options: o.RunOptions,
     model: Annotated[str | None, typer.Option(help="The network.", show_default="the recipe's")] = None,
+    init: o.Init = None,
     out: o.RunFolder = None,
     seed: o.Seed = 0,
 ) -> None:
@@ -19,5 +20,5 @@ def command(
     """
     from datapruning.api.teach import teach
 
-    run = teach(options.named_data(), model=model, seed=seed, out=out, **options.settings)
+    run = teach(options.named_data(), model=model, init=init, seed=seed, out=out, **options.settings)
     o.print_result(f"test accuracy {run.test_accuracy:.2f}%: {run.folder}")

@@ -62,6 +62,7 @@ def command(
         float | None,
         typer.Option(help="Time limit in seconds: stop at the end of an epoch (exit code 3); the same command resumes."),
     ] = None,
+    init: o.Init = None,
     out: o.RunFolder = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.", show_default="0", min=0, max=o.MAX_SEED)] = None,
 ) -> None:
@@ -87,6 +88,8 @@ def command(
         given["teacher"] = teacher
     if kd_weight is not None:
         given["kd_weight"] = kd_weight
+    if init is not None:
+        given["init"] = init
     if seed is not None:
         given["seed"] = seed
     if options.recipe is not None and read_run_options(options.recipe) is not None:

@@ -51,10 +51,12 @@ def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, 
     recording = record_proxies(context, seed, runs)
     is_gradients = scorer.needs is Gradients
     evidence: Any = open_gradients(context, recording, runs) if is_gradients else read_evidence(recording, scorer)
-    return evidence, {
+    fields: EvidenceFields = {
         "evidence": recipe.evidence, "proxy": recipe.proxy, "views": recipe.views, "costs": evidence.cost,
         "recording": str(recording.folder),
     }  # fmt: skip
+    init = context.init_record("proxy")
+    return evidence, fields if init is None else {**fields, "init": init}
 
 
 def read_evidence(recording: Recording, scorer: Scorer) -> Any:

@@ -54,7 +54,7 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
         )
     identity: dict[str, Any] = {
         **recipe.identity("proxy", "views"), "early_epoch": evidence.early_epoch, "seed": seed,
-        "full_runs": evidence.full_runs, **context.numerics_key.to_json(), "format": 2,
+        "full_runs": evidence.full_runs, **context.numerics_key.to_json(), **context.init_identity("proxy"), "format": 2,
     }  # fmt: skip
     path = context.artifact_path("evidence", training.model, identity)  # not by the number of runs: more may be added later
     finished = [f"{Recording.run_name(number)}/{DONE}" for number in range(runs)]
@@ -94,7 +94,7 @@ def _train_proxy(context: Context, recording: Recording, number: int, runs: int,
     if is_complete:
         callbacks.append(Recorder(recording.stats(number, "train_passes"), prediction_change))
     checkpoint = Checkpoint(folder / STATE)
-    model = context.new_model(training.model, seed)
+    model = context.new_model(training.model, seed, "proxy")
     if context.time_limit is not None:
         callbacks.append(StopAtTimeLimit(context.time_limit))
     trainer = Trainer(

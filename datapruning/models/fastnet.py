@@ -22,8 +22,11 @@ BN_MOMENTUM = 0.4
 class WhiteningConv(nn.Conv2d):
     """A 2x2 convolution whose fixed filters map image patches to uncorrelated values, once with each sign.
 
-    Its weight is not trained, its bias is. Until `whiten` was called the filters are the patches' pixels.
+    Its weight is not trained, its bias is. Until `whiten` was called the filters are the patches' pixels. `whitened`: they
+    came from a file, and stay as they are.
     """
+
+    whitened = False
 
     def __init__(self, channels: int) -> None:
         size = channels * PATCH**2

@@ -101,6 +101,8 @@ class RunRecord:
                 tables["self_distill"] = {"method": result.self_distill.method, **result.self_distill.settings}
             if result.sparsity:
                 tables["sparsity"] = result.sparsity.settings.to_dict()
+        if result.init is not None:
+            tables["train"] = {**tables["train"], "init": result.init.weights}
         return {f"{table}.{key}": value for table, values in tables.items() for key, value in values.items()}
 
     @property

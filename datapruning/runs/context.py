@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from datapruning.artifacts.init_record import InitRecord
 from datapruning.config.recipe import Recipe
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.dataset import Dataset
@@ -22,6 +23,7 @@ from datapruning.errors import InvalidValue
 from datapruning.models import create_model
 from datapruning.models.normalization import Stats
 from datapruning.models.training_check import check_training
+from datapruning.runs.initial_weights import InitialWeights, open_initial_weights
 from datapruning.runs.model_file import ModelDescription
 from datapruning.runs.run_config import Environment, NumericsKey
 from datapruning.runs.trackers.trackers import Trackers
@@ -30,6 +32,8 @@ from datapruning.utils.processes import agree, num_processes
 from datapruning.utils.time_limit import TimeLimit
 
 WORKSPACE = "dprune-runs"
+ROLE_TABLES = {"student": "train", "teacher": "teacher", "proxy": "proxy"}
+"""The table of the recipe that has the settings of each kind of network that can start from weights."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Context:
         device: where networks run.
         loader_kind: "ffcv", "mmap" or "memory".
         workspace: the workspace folder.
+        initial: what "student", "teacher" and "proxy" start from; those that are missing start at random.
         reuse: other workspaces, whose finished work is used where `workspace` has none; nothing is written there.
         threads: torch threads on the CPU; part of the reproducibility contract.
         subset_ids: sample ids int64 of the subset that a student is trained on; None: no student is trained.
@@ -63,6 +68,7 @@ class Context:
     loggers: Trackers = field(default_factory=Trackers)
     held: frozenset[str] = frozenset()
     reuse: tuple[Path, ...] = ()
+    initial: Mapping[str, InitialWeights] = field(default_factory=dict, repr=False)
     _loaders: dict[str, Loader] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -102,9 +108,33 @@ class Context:
             mean=mean, std=std,
         )  # fmt: skip
 
-    def new_model(self, name: str, seed: int) -> nn.Module:
-        """A network on the device, initialised with the seed."""
-        return create_model(name, self.shape, self.data.classes, seed).to(self.device)
+    def new_model(self, name: str, seed: int, role: str = "") -> nn.Module:
+        """A network on the device, initialised with the seed, and with the initial weights of its role, if there are any."""
+        model = create_model(name, self.shape, self.data.classes, seed)
+        if role in self.initial:
+            self.initial[role].load_into(model)
+        return model.to(self.device)
+
+    def with_init(self, role: str, path: str | Path | None) -> Context:
+        """The same whose "student", "teacher" or "proxy" starts from a file of weights; None: from a random initialisation.
+
+        Raises:
+            InvalidFile, IncompatibleInputs: see `open_initial_weights`.
+        """
+        if path is None:
+            return self
+        model = getattr(self.recipe, ROLE_TABLES[role]).model
+        weights = open_initial_weights(Path(path), model, self.shape, self.data.class_names)
+        return replace(self, initial={**self.initial, role: weights})
+
+    def init_record(self, role: str) -> InitRecord | None:
+        """What the networks of a role start from; None: from a random initialisation."""
+        return self.initial[role].record if role in self.initial else None
+
+    def init_identity(self, role: str) -> dict[str, str]:
+        """The part of the identity of a piece of work that names its initial weights; empty where there are none."""
+        record = self.init_record(role)
+        return {} if record is None else {"init": record.weights}
 
     def with_train(self, **changes: Any) -> Context:
         """The same with other [train] settings; the teacher's and the proxies' stay.
@@ -159,6 +189,7 @@ class Context:
         return Environment(
             threads=self.threads, device=str(self.device), processes=self._shared_by,
             data=self.data.source or self.data.name, torch=torch.__version__, loader=self.loader_kind,
+            init=next((weights.record.path for weights in self.initial.values()), None),
         )  # fmt: skip
 
     @property

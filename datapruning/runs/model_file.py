@@ -1,6 +1,7 @@
 """A file of a network's weights that stands alone: with its name, its classes, and what its images look like."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,8 +54,20 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
         InvalidFile: missing, broken, or weights without a description.
     """
     weights, metadata = load_tensors(path)
-    if DESCRIPTION not in metadata:
+    description = parse_description(metadata, path)
+    if description is None:
         raise InvalidFile(f"{path} has weights, but no description of the network: only a run's model.safetensors has one")
+    return weights, description
+
+
+def parse_description(metadata: Mapping[str, str], path: Path) -> ModelDescription | None:
+    """The description in the metadata of a file of weights; None: it has none.
+
+    Raises:
+        InvalidFile: it is broken.
+    """
+    if DESCRIPTION not in metadata:
+        return None
     try:
         content = json.loads(metadata[DESCRIPTION])
     except ValueError:
@@ -62,4 +75,4 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
     description = parse_record(ModelDescription, content, f"{path}: description")
     if not len(description.mean) == len(description.std) == description.image_shape[2]:
         raise InvalidFile(f"{path}: mean and std have a number for each of {description.image_shape[2]} channels")
-    return weights, description
+    return description

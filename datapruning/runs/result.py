@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import Field
 
+from datapruning.artifacts.init_record import InitRecord
 from datapruning.errors import InvalidFile, UnknownName
 from datapruning.io.json import read_json, write_json
 from datapruning.runs.training_records import (
@@ -140,7 +141,7 @@ class TrainedResult(RunResult):
     Of `total` training samples `kept` were trained on, for `epochs` passes and `steps` optimiser steps; `fraction` is the
     share that was asked for (None: ids were given). `seed` is that of initialisation, order and views; `device` is "cpu" or
     "cuda"; `threads` are torch's on the CPU; `processes` shared the training; `precision` is that of training passes (None:
-    not recorded).
+    not recorded). `init` are the weights that it started from (None: at random).
     """
 
     fraction: float | None = None
@@ -156,6 +157,7 @@ class TrainedResult(RunResult):
     precision: Literal["fp32", "bf16"] | None = None
     infobatch: InfoBatchRecord | None = None
     self_distill: SelfDistillationRecord | None = None
+    init: InitRecord | None = None
 
 
 class EarlyCheckpoint(Record):

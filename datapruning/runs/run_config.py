@@ -26,12 +26,14 @@ class NumericsKey(Record):
 class Environment(NumericsKey):
     """Where a run was made: the [environment] table of its config.toml; `device` may have the number of a GPU.
 
-    `data` is the path or the name of the dataset, `torch` the version of torch, `loader` the kind of the loader.
+    `data` is the path or the name of the dataset, `torch` the version of torch, `loader` the kind of the loader, `init` the
+    file of the weights that the training started from (None: at random).
     """
 
     data: str
     torch: str
     loader: str
+    init: str | None = None
 
 
 class RunOptions(Record):
@@ -42,7 +44,7 @@ class RunOptions(Record):
     teacher). `kd_weight` is 0 to 1, or "auto"; `teacher` are run folders, "auto" before them where one of them is chosen
     (None: the recipe's teacher). `strategy` and its settings, as "name=value", stand where the scorer alone does not say
     how the samples were chosen. `held` are settings that the user had set, so that a search for the KD weight does not
-    change them.
+    change them. `init` is the hash of the weights that the training started from (None: at random).
     """
 
     verb: Literal["train", "teach"] = "train"
@@ -58,12 +60,13 @@ class RunOptions(Record):
     strategy: str | None = None
     strategy_settings: tuple[str, ...] | None = None
     held: tuple[str, ...] | None = None
+    init: str | None = None
 
 
 def read_run_options(recipe: str | Path | None) -> RunOptions | None:
     """The options of the run whose config.toml is given as the recipe; None for any other recipe.
 
-    `data` is where the dataset was, as [environment] records it.
+    `data` is where the dataset was, and `init` where the initial weights were, as [environment] records it.
 
     Raises:
         InvalidFile: an unknown option, or one of a wrong type.
@@ -78,5 +81,5 @@ def read_run_options(recipe: str | Path | None) -> RunOptions | None:
     run, environment = tables.get(RUN_TABLE), tables.get(ENVIRONMENT_TABLE, {})
     if not isinstance(run, dict) or not run or not isinstance(environment, dict):
         return None
-    dataset = {"data": environment["data"]} if "data" in environment else {}
-    return parse_record(RunOptions, {**run, **dataset}, f"{path}: in [{RUN_TABLE}]")
+    places = {key: environment[key] for key in ("data", "init") if key in environment}
+    return parse_record(RunOptions, {**run, **places}, f"{path}: in [{RUN_TABLE}]")

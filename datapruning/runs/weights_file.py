@@ -16,6 +16,7 @@ from datapruning.io.regular_file import open_regular_file
 from datapruning.io.tensors import load_tensors
 from datapruning.io.text import read_text
 from datapruning.models.weights import validate_weights
+from datapruning.runs.model_file import ModelDescription, parse_description
 from datapruning.utils.records import Record, parse_record
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -50,8 +51,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InvalidFile: missing, broken, or not weights alone.
     """
+    return read_described_weights(path)[0]
+
+
+def read_described_weights(path: Path) -> tuple[dict[str, Tensor], ModelDescription | None]:
+    """The weights in a file, by name, on the CPU, and the description of the network, which a run's model.safetensors has.
+
+    Raises:
+        InvalidFile: missing, broken, or not weights alone.
+    """
     if path.suffix == ".safetensors":
-        return _strip_wrappers(validate_weights(load_tensors(path, external=True)[0], path))
+        weights, metadata = load_tensors(path, external=True)
+        return _strip_wrappers(validate_weights(weights, path)), parse_description(metadata, path)
     if not path.is_file():
         raise InvalidFile(f"{path} is not there")
     try:
@@ -69,7 +80,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise InvalidFile(f"{path} holds no weights by name: save model.state_dict(), best as safetensors")
-    return _strip_wrappers(validate_weights({str(key): value for key, value in content.items()}, path))
+    return _strip_wrappers(validate_weights({str(key): value for key, value in content.items()}, path)), None
 
 
 def _check_archive(path: Path) -> None:

@@ -18,9 +18,9 @@ from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.augment.replay import AugmentedDataset, MapDataset, ReplayedDataset, ViewDataset
 from datapruning.data.augment.replay_check import check_replay, hash_images
 from datapruning.errors import IncompatibleInputs, InvalidValue
+from datapruning.models.weights import hash_weights
 from datapruning.runs.context import WORKSPACE
 from datapruning.teachers.label_filler import LabelFiller
-from datapruning.teachers.load import hash_weights
 from datapruning.teachers.soft_label_store import ReplayedViews, SoftLabelManifest, SoftLabelStore
 from datapruning.teachers.top_k import MAX_CLASSES
 from datapruning.tools.trained_model import load_model

@@ -15,12 +15,12 @@ def initialize_from_images(model: nn.Module, loader: Loader, ids: NDArray[np.int
     """Set every whitening layer from at most 5,000 of the images, evenly spread, without augmentation.
 
     Args:
-        model: Any network; one without such a layer stays as it is.
+        model: Any network; one without such a layer, or whose weights came from a file, stays as it is.
         loader: Of the training split.
         ids: Int64 [n], the samples that the network is trained on: no other image is seen.
         views: Normalises the images.
     """
-    layers = [module for module in model.modules() if isinstance(module, WhiteningConv)]
+    layers = [module for module in model.modules() if isinstance(module, WhiteningConv) and not module.whitened]
     chosen = ids[:: -(-len(ids) // MAX_IMAGES)]
     batches = [chosen[start : start + BATCH_SIZE] for start in range(0, len(chosen), BATCH_SIZE)]
     for layer in layers:

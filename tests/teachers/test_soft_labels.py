@@ -18,7 +18,6 @@ from datapruning.io.json import read_json, write_json
 from datapruning.models.weights import hash_weights
 from datapruning.runs.context import Context
 from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels, load_teacher
-from datapruning.teachers.load import hash_weights
 from datapruning.teachers.soft_label_store import row_batches
 from datapruning.training.evaluate import batch_logits
 from tests.helpers.read_only import read_only

@@ -37,6 +37,7 @@ def score_all(
     scorers: str | Sequence[str] = "all",
     *,
     model: str | None = None,
+    init: str | Path | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     jobs: int | None = None,
@@ -49,6 +50,7 @@ def score_all(
         data: A dataset, its name or path, or a context.
         scorers: Names, as a list or separated by commas; "all": every scorer.
         model: The network of proxies and members of an ensemble; default: the recipe's.
+        init: File of weights, or a run, that the proxies start from; default: a random initialisation.
         seed: Random seed of the evidence.
         out: A file if it ends in .npz, else a folder; default: named files in the workspace.
         jobs: Workers that train the members of an ensemble; None: this process alone.
@@ -66,8 +68,8 @@ def score_all(
     if use_workers and num_processes() > 1:
         raise InvalidValue("under torchrun its processes share the work: leave jobs and launcher out")
     context = open_worker_context(data, resolved_launcher, **settings)
-    context = with_evidence_model(context, model)
     selected = [get_scorer(name) for name in names]
+    context = with_evidence_model(context, model, selected, init)
     if use_workers:
         _check_members(context, selected, 1 if jobs is None else jobs)
     paths = resolve_score_paths(lambda name: scores_path(context, name, seed), names, out)

@@ -66,8 +66,8 @@ class TrainingRun:
         """A new network with its trainer; see `Trainer` for what it takes."""
         context, method = self.context, self.self_distillation(ids) if self.self_distillation else None
         return Trainer(
-            context.new_model(training.model, self.seed), context.loader("train"), ids, context.views, training, loss,
-            seed=self.seed, num_steps=num_steps, description=description, lr_schedule=lr_schedule,
+            context.new_model(training.model, self.seed, self.role), context.loader("train"), ids, context.views, training,
+            loss, seed=self.seed, num_steps=num_steps, description=description, lr_schedule=lr_schedule,
             self_distillation=method, masks=self.masks, callbacks=callbacks,
         )  # fmt: skip
 
@@ -101,6 +101,7 @@ def train_and_evaluate(
         training, ids, loss, num_steps=num_steps, description=role, callbacks=[*training_run.callbacks, *callbacks]
     )  # fmt: skip
     network = f"{training.model} ({parameter_count(trainer.model):,} weights)"
+    network += f" from {context.initial[role].record.path}" if role in context.initial else ""
     fewer = f", fewer with infobatch {training.infobatch:g}" if training.infobatch else ""
     kept = describe_kept(len(ids), data.total)
     info(f"{role}: {network}, {kept}, {num_steps:,} training steps (budget: {training.budget}{fewer})")
@@ -127,5 +128,6 @@ def train_and_evaluate(
         kept=len(ids), total=data.total, budget=training.budget, epochs=done.epoch, steps=done.updates,
         seed=training_run.seed, device=str(context.device), threads=context.threads, processes=num_processes(),
         precision=resolve_precision(training.precision, context.device), infobatch=infobatch, self_distill=self_distillation,
+        init=context.init_record(role),
     )  # fmt: skip
     return run.finish(trainer.model, context.describe_model(training.model), done.history, complete(trained))

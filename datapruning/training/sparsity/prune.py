@@ -152,7 +152,7 @@ def load_or_make_masks(
     settings, path = recipe.sparsity, run.folder / MASKS_FILE
     if not settings.sparsity:
         return None
-    model = context.new_model(recipe.train.model, seed)
+    model = context.new_model(recipe.train.model, seed, "student")
     if path.exists():
         masks, metadata = load_masks(path)
         masks.check_fits(model)
