@@ -4,6 +4,7 @@ from datapruning.analysis.advise.advise import advise as advise
 from datapruning.analysis.influence import influence as influence
 from datapruning.analysis.label_issues import find_label_issues as find_label_issues
 from datapruning.analysis.label_issues import find_label_issues_of_recording as find_label_issues_of_recording
+from datapruning.analysis.near_duplicates import find_near_duplicates as find_near_duplicates
 from datapruning.analysis.pred_probs import pred_probs as pred_probs
 from datapruning.api.cache import cache as cache
 from datapruning.api.score import score as score

@@ -20,9 +20,7 @@ def duplicates(embeddings: Embeddings) -> Values:
 
     Equal samples count once: the one with the smallest id stands for all, and the others come last.
     """
-    features = np.ascontiguousarray(embeddings.features + np.float16(0))  # so that -0 has the bits of 0
-    bits = features.view(f"V{features.itemsize * features.shape[1]}")[:, 0]
-    unique = np.sort(np.unique(bits, return_index=True)[1])
+    features, unique = embeddings.features, np.unique(embeddings.first_copies())
     scores = np.full(embeddings.total, -1.0)
     scores[unique] = 1.0
     if len(unique) > 1:  # copies would fill the lists of neighbours

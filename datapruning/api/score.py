@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import DatasetIdentity, EvidenceFields, ScoresMetadata, common_fields
 from datapruning.artifacts.save import out_path, save_if_new
@@ -12,9 +13,11 @@ from datapruning.artifacts.scorer import Scorer, Values
 from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, OutputExists
-from datapruning.evidence.collect import collect_evidence, read_evidence
+from datapruning.evidence.collect import collect_evidence, read_evidence, wrap_embeddings
 from datapruning.evidence.dynamics import TrainingDynamics
+from datapruning.evidence.embeddings import Embeddings
 from datapruning.evidence.ensemble import SubsetEnsemble
+from datapruning.evidence.own_embeddings import OwnEmbeddings, open_embeddings
 from datapruning.evidence.recording import open_recording
 from datapruning.io.disk_space import check_writable
 from datapruning.models import check_model
@@ -23,6 +26,7 @@ from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_conte
 from datapruning.scorers import find_scorers, get_scorer
 from datapruning.utils.console import info
 
+EmbeddingsSource = OwnEmbeddings | NDArray[Any] | str | Path
 ALL = "all"
 """Stands for every scorer."""
 TIE_HINTS: dict[type, str] = {TrainingDynamics: "; record more epochs", SubsetEnsemble: "; add members to the ensemble"}
@@ -35,6 +39,7 @@ def score(
     *,
     model: str | None = None,
     init: str | Path | None = None,
+    embeddings: EmbeddingsSource | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     **settings: Unpack[ContextSettings],
@@ -48,6 +53,8 @@ def score(
         scorer: name of the scorer.
         model: network of the proxies and of the members of an ensemble; default: the recipe's.
         init: file of weights, or a run, that the proxies start from; default: a random initialisation.
+        embeddings: float [N, width] in the order of the sample ids, or a `.npy` file of them, from a network of your own;
+            for scorers that read embeddings, which then need no proxy.
         seed: random seed of the evidence, and of the order for the scorer "random".
         out: file to write; default: none.
         settings: recipe, device and others, see `ContextSettings`; not beside a context.
@@ -60,7 +67,12 @@ def score(
         check_writable(out)
     selected_scorer: Scorer = get_scorer(scorer)
     context = with_evidence_model(as_context(data, **settings), model, [selected_scorer], init)
-    evidence, provenance = collect_evidence(context, selected_scorer, seed)
+    if embeddings is not None:
+        check_no_proxy_settings(model, init)
+        opened = open_embeddings(embeddings, context.data.total)
+        evidence, provenance = wrap_embeddings(context, selected_scorer, opened, seed)
+    else:
+        evidence, provenance = collect_evidence(context, selected_scorer, seed)
     return _compute_scores(selected_scorer, evidence, context.data, seed, provenance, out)
 
 
@@ -90,12 +102,27 @@ def with_evidence_model(context: Context, model: str | None, scorers: Sequence[S
     return context.with_init("proxy", init)
 
 
-def resolve_scorers(names: str | Sequence[str], recording: str | Path | None = None) -> list[str]:
+def check_no_proxy_settings(model: str | None, init: str | Path | None) -> None:
+    """Refuse settings of proxies where embeddings are given, for which none is trained.
+
+    Raises:
+        InvalidValue: naming them.
+    """
+    if model is not None or init is not None:
+        raise InvalidValue(
+            "with embeddings no proxy is trained: leave the model and the initial weights out", parameter="embeddings"
+        )
+
+
+def resolve_scorers(
+    names: str | Sequence[str], recording: str | Path | None = None, *, embeddings: bool = False
+) -> list[str]:
     """Names of scorers, without doubles; "all" stands for every scorer, or for those that can be read from a recording.
 
     Args:
         names: a list, or text with commas.
         recording: folder of a recording.
+        embeddings: whether "all" stands for those that read embeddings.
 
     Raises:
         UnknownName: no such scorer. InvalidValue: no name at all. InvalidFile: no recording, or a broken one.
@@ -104,6 +131,8 @@ def resolve_scorers(names: str | Sequence[str], recording: str | Path | None = N
     wanted = list(dict.fromkeys(word.strip() for word in words if word.strip()))
     if not wanted:
         raise InvalidValue("name at least one scorer, or all", parameter="scorer")
+    if wanted == [ALL] and embeddings:
+        return [name for name, scorer in find_scorers().items() if scorer.needs is Embeddings]
     if wanted == [ALL]:
         return list(find_scorers()) if recording is None else available_scorers(recording)
     for name in wanted:
@@ -226,13 +255,16 @@ def _rank_last(values: Values, stderr: Values | None, data: Dataset) -> tuple[Va
     return values, stderr
 
 
-def scores_path(context: Context, scorer: str, seed: int) -> Path:
-    """Where a scorer's scores lie in the workspace.
+def scores_path(context: Context, scorer: str, seed: int, embeddings: OwnEmbeddings | None = None) -> Path:
+    """Where a scorer's scores lie in the workspace; of `embeddings`, those of the content that they were made from.
 
     Raises:
         UnknownName: no such scorer.
     """
     recipe = context.recipe
+    if embeddings is not None:
+        identity = {"embeddings": embeddings.record.sha256, "seed": seed, **context.numerics_key.to_json()}
+        return context.artifact_path("scores", scorer, identity).with_suffix(".npz")
     settings: dict[str, Any] = {
         **recipe.identity("proxy", "evidence", "views"), "seed": seed, **context.numerics_key.to_json(),
         **context.init_identity("proxy"),
@@ -242,13 +274,13 @@ def scores_path(context: Context, scorer: str, seed: int) -> Path:
     return context.artifact_path("scores", scorer, settings).with_suffix(".npz")
 
 
-def find_reused_scores(context: Context, scorer: str, seed: int) -> Path | None:
+def find_reused_scores(context: Context, scorer: str, seed: int, embeddings: OwnEmbeddings | None = None) -> Path | None:
     """The file of the scores that a workspace to reuse has, and the own one has not; None: there is none.
 
     Raises:
         UnknownName: no such scorer.
     """
-    own = scores_path(context, scorer, seed)
+    own = scores_path(context, scorer, seed, embeddings)
     path = context.find_artifact(own)
     if path == own:
         return None

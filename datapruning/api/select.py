@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from datapruning.artifacts.subset_file import PLAIN_SUFFIXES, open_subset
 from datapruning.data.dataset import Dataset
 from datapruning.data.registry import SOURCES, open_dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue
+from datapruning.evidence.own_embeddings import OwnEmbeddings
 from datapruning.runs.context import WORKSPACE
-from datapruning.selection.select import Balance, check_balance, open_recording_for
+from datapruning.selection.select import Balance, check_balance, open_embeddings_for, open_recording_for
 from datapruning.selection.select import select as select_from
 from datapruning.selection.strategies import get_strategy
 
@@ -31,6 +32,7 @@ def select(
     balance: str = "none",
     data: Dataset | str | Path | None = None,
     recording: str | Path | None = None,
+    embeddings: OwnEmbeddings | NDArray[Any] | str | Path | None = None,
     seed: int = 0,
     exclude: Subset | str | Path | None = None,
     out: str | Path | None = None,
@@ -49,6 +51,8 @@ def select(
         data: the dataset, or its name or path; checked against the scores. Default: opened by the name in the scores
             where its labels are needed.
         recording: folder of the evidence that some strategies read; default: the one the scores were made from.
+        embeddings: float [N, width] in the order of the sample ids, or a `.npy` file of them, from a network of your own;
+            for strategies that read embeddings, instead of a recording. Default: those that the scores were made from.
         seed: random seed of strategies that draw.
         exclude: samples that are not kept: a subset, a file of one, or a list as `subset_from_file` takes it (of image paths
             with `data` alone).
@@ -68,10 +72,15 @@ def select(
     if dataset is not None:
         check_same_dataset("these scores", scores.meta, dataset)
     labels = None if dataset is None else dataset.train.labels
-    evidence = open_recording_for(get_strategy(strategy), scores, recording)
+    rule, evidence = get_strategy(strategy), None
+    if embeddings is not None and recording is not None:
+        raise InvalidValue("a strategy reads a recording or embeddings: leave one of them out", parameter="embeddings")
+    opened = open_embeddings_for(rule, scores, embeddings) if recording is None else None
+    if opened is None:
+        evidence = open_recording_for(rule, scores, recording)
     subset = select_from(
         scores, fraction, strategy=strategy, settings=settings, balance=cast(Balance, balance), labels=labels, seed=seed,
-        evidence=evidence, exclude=None if exclude is None else _excluded_ids(exclude, scores, dataset),
+        evidence=evidence, embeddings=opened, exclude=None if exclude is None else _excluded_ids(exclude, scores, dataset),
     )  # fmt: skip
     if out is not None:
         save_if_new(subset, Path(out))

@@ -59,6 +59,15 @@ class Metadata(Record):
         return self.dataset
 
 
+class EmbeddingsRecord(Record):
+    """Embeddings that were computed elsewhere: the hash of their content, and `path`, where they were (None: an array)."""
+
+    path: str | None = None
+    sha256: str
+    width: Annotated[int, Field(ge=1)]
+    dtype: str
+
+
 class EvidenceFields(TypedDict, total=False):
     """Return the metadata fields of the evidence; see `ScoresMetadata`."""
 
@@ -69,6 +78,7 @@ class EvidenceFields(TypedDict, total=False):
     ensemble_member: TrainConfig
     recording: str
     init: InitRecord
+    embeddings: EmbeddingsRecord
     costs: ComputeCost
 
 
@@ -88,6 +98,7 @@ class ScoresMetadata(Metadata):
         ensemble: settings of the subset ensemble, as the next if one was trained.
         ensemble_member: training of its members.
         recording: folder of the evidence.
+        embeddings: that were computed elsewhere, and scored instead of a recording's.
         costs: compute that the evidence took.
     """
 
@@ -104,6 +115,7 @@ class ScoresMetadata(Metadata):
     ensemble_member: TrainConfig | None = None
     init: InitRecord | None = None
     recording: str | None = None
+    embeddings: EmbeddingsRecord | None = None
     costs: ComputeCost | None = None
 
 
@@ -120,6 +132,7 @@ class SubsetMetadata(Metadata):
         balance: "none" or "class".
         seed: random seed of the strategy.
         recording: folder of the evidence that the strategy read.
+        embeddings: that were computed elsewhere, and read by the strategy.
         scores: metadata of the scores.
         excluded: number of samples that were left out beforehand.
     """
@@ -134,6 +147,7 @@ class SubsetMetadata(Metadata):
     balance: Literal["none", "class"] | None = None
     seed: int | None = None
     recording: str | None = None
+    embeddings: EmbeddingsRecord | None = None
     scores: ScoresMetadata | None = None
     excluded: int | None = None
 

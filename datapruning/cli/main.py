@@ -16,6 +16,7 @@ from datapruning.cli import (
     check,
     demo,
     diff,
+    duplicates,
     evaluate,
     export,
     influence,
@@ -50,8 +51,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 VERBS = (
-    demo, score, select, label_issues, influence, teach, train, predict, evaluate, advise, sweep, report, cache, export,
-    inspect, diff, recipes, check,
+    demo, score, select, label_issues, duplicates, influence, teach, train, predict, evaluate, advise, sweep, report, cache,
+    export, inspect, diff, recipes, check,
 )  # fmt: skip
 for verb in VERBS:
     app.command(name=verb.__name__.rpartition(".")[2].replace("_", "-"))(with_options(verb.command))

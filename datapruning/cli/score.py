@@ -17,6 +17,9 @@ def command(
         typer.Option(help="The network of proxies and members of an ensemble.", show_default="the recipe's"),
     ] = None,
     init: o.Init = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="A .npy of embeddings of your own, a row a sample, instead of training proxies.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A file if it ends in .npz, else a folder.", show_default="in the workspace")
     ] = None,
@@ -37,9 +40,13 @@ def command(
 
     Example: dprune score --data digits --scorer el2n,forgetting
     """
+    from datapruning.errors import InvalidValue
+
     if list_scorers:
         _print_scorers()
     elif recording is not None:
+        if embeddings is not None or init is not None:
+            raise InvalidValue("a recording is scored as it is: leave --embeddings and --init out")
         _score_recording(recording, scorer, out)
     else:
         from datapruning.experiments.workers.launcher import find_launcher
@@ -47,8 +54,8 @@ def command(
 
         resolved_launcher = find_launcher(launcher, launcher_set or ())
         paths = score_all(
-            options.named_data(), scorer, model=model, init=init, seed=seed, out=out, jobs=jobs, launcher=resolved_launcher,
-            **options.settings,
+            options.named_data(), scorer, model=model, init=init, embeddings=embeddings, seed=seed, out=out, jobs=jobs,
+            launcher=resolved_launcher, **options.settings,
         )  # fmt: skip
         for name, path in paths.items():
             o.print_result(f"{name}: {path}")

@@ -26,6 +26,9 @@ def command(
         Path | None,
         typer.Option(help="Folder of the evidence that some strategies read.", show_default="that of the scores"),
     ] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="A .npy of embeddings of your own, instead of a recording.")
+    ] = None,
     balance: Annotated[str, typer.Option(help="none, or class: keep the fraction in each class.")] = "none",
     exclude: Annotated[
         Path | None, typer.Option(help="Samples that are not kept: a subset, or a list as --ids takes it.")
@@ -56,10 +59,10 @@ def command(
     if (scores is None) == (ids is None):
         raise InvalidValue("say what to select from: --scores FILE with --fraction, or --ids FILE")
     if ids is not None:
-        if fraction is not None or strategy != "top" or settings or recording is not None or exclude is not None:
+        if strategy != "top" or settings or any(x is not None for x in (fraction, recording, embeddings, exclude)):
             raise InvalidValue(
-                "--ids FILE keeps exactly those ids; --fraction, --strategy, --strategy-set, --recording and --exclude go "
-                "with --scores"
+                "--ids FILE keeps exactly those ids; --fraction, --strategy, --strategy-set, --recording, --embeddings and "
+                "--exclude go with --scores"
             )
         subset = subset_from_file(ids, options.open_dataset(options.name or o.DEFAULT_DATA))
     else:
@@ -68,7 +71,7 @@ def command(
             raise InvalidValue("--fraction is missing: the share that is kept, for example 0.3")
         subset = select(
             scores, fraction, strategy=strategy, settings=parse_settings(settings or ()), balance=balance,
-            data=options.name, recording=recording, seed=seed, exclude=exclude,
+            data=options.name, recording=recording, embeddings=embeddings, seed=seed, exclude=exclude,
             data_root=options.data_root, download=options.download, workspace=options.workspace,
         )  # fmt: skip
     path = out if out is not None and out.suffix == ".npz" else subset_path(subset, out or options.workspace / "subsets")

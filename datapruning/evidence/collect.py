@@ -12,6 +12,7 @@ from datapruning.evidence.embeddings import Embeddings
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.gradients import Gradients, open_gradients
 from datapruning.evidence.members import open_ensemble
+from datapruning.evidence.own_embeddings import OwnEmbeddings
 from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recording import Recording
 from datapruning.evidence.subset_masks import num_parts
@@ -57,6 +58,33 @@ def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, 
     }  # fmt: skip
     init = context.init_record("proxy")
     return evidence, fields if init is None else {**fields, "init": init}
+
+
+def wrap_embeddings(
+    context: Context, scorer: Scorer, embeddings: OwnEmbeddings, seed: int
+) -> tuple[Embeddings, EvidenceFields]:
+    """Embeddings that were computed elsewhere as the evidence of a scorer, as `collect_evidence` returns it.
+
+    Raises:
+        InvalidValue: the scorer reads something else.
+    """
+    check_reads_embeddings([scorer])
+    return Embeddings(embeddings.features, context.data.train.labels, seed), {"embeddings": embeddings.record}
+
+
+def check_reads_embeddings(scorers: Iterable[Scorer]) -> None:
+    """Refuse scorers that read something else than embeddings.
+
+    Raises:
+        InvalidValue: naming the first.
+    """
+    for scorer in scorers:
+        if scorer.needs is not Embeddings:
+            raise InvalidValue(
+                f"scorer '{scorer.name}' reads {scorer.needs.__name__}, not embeddings; those that do read 'Embeddings' in "
+                "the list of scorers",
+                parameter="embeddings",
+            )
 
 
 def read_evidence(recording: Recording, scorer: Scorer) -> Any:

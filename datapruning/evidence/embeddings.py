@@ -23,16 +23,16 @@ BLOCK_ROWS = 4096
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Penultimate features of every training sample, with their labels.
+    """Penultimate features of every training sample, or embeddings of another network, with the labels.
 
     Attributes:
-        features: float16 [N, width], a memory map if they come from a file.
+        features: float16 [N, width], or float32 if they were computed elsewhere; a memory map if they come from a file.
         labels: int64 [N].
         seed: random seed of the evidence, for scorers that draw at random.
         cost: compute of the run that they come from.
     """
 
-    features: NDArray[np.float16]
+    features: NDArray[np.floating[Any]]
     labels: NDArray[np.int64]
     seed: int = 0
     cost: ComputeCost = field(default_factory=ComputeCost)
@@ -81,6 +81,36 @@ class Embeddings:
 
         negative, nearest = nearest_candidates(candidates, k, distances)
         return -negative, nearest
+
+    def first_copies(self) -> NDArray[np.int64]:
+        """The smallest id of a sample with the same features, for each sample, int64 [N]."""
+        features = np.ascontiguousarray(self.features + self.features.dtype.type(0))  # so that -0 has the bits of 0
+        bits = features.view(f"V{features.itemsize * features.shape[1]}")[:, 0]
+        _, first, inverse = np.unique(bits, return_index=True, return_inverse=True)
+        return np.asarray(first[inverse], np.int64)
+
+    def near_pairs(self, max_distance: float, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(ids int64 [m, 2], cosine distances float64 [m]) of the pairs of samples no farther apart, the nearest first.
+
+        A sample is paired with its `k` nearest others at most. Of equal samples, each is paired with the first alone, and
+        that one stands for all of them. The distance is 1 - cosine; the lower id of a pair comes first.
+
+        Raises:
+            MissingPackage: faiss is not installed.
+        """
+        first = self.first_copies()
+        copies, unique = np.flatnonzero(first != np.arange(self.total)), np.unique(first)
+        pairs, distances = [np.stack([first[copies], copies], 1)], [np.zeros(len(copies))]
+        if len(unique) > 1:
+            similarity, nearest = Embeddings(self.features[unique], self.labels[unique]).neighbours(min(k, len(unique) - 1))
+            rows, columns = np.nonzero(1 - similarity <= max_distance)
+            found = np.sort(unique[np.stack([rows, nearest[rows, columns]], 1)], axis=1)
+            found, index = np.unique(found, axis=0, return_index=True)
+            pairs.append(found)
+            distances.append(np.maximum(1 - similarity[rows, columns], 0)[index])
+        ids, lengths = np.concatenate(pairs), np.concatenate(distances)
+        order = np.lexsort((ids[:, 1], ids[:, 0], lengths))
+        return ids[order], lengths[order]
 
     def rank_within_class(self, order: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float64]:
         """Scores from an order in each class: 1 for the first of a class, falling to 1/n for the last of its n, float64 [N].

@@ -192,7 +192,7 @@ class Recording:
         stats, cost = self._stats_and_cost(runs, "early")
         return EarlyEvaluation(stats, self.manifest.early_epoch, cost)
 
-    def features(self) -> NDArray[np.float16]:
+    def features(self) -> NDArray[np.floating[Any]]:
         """Penultimate features, float16 [N, width]; see `embeddings`."""
         return self.embeddings().features
 

@@ -11,6 +11,7 @@ from datapruning.artifacts.metadata import SubsetMetadata, check_same_dataset, c
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, UnknownName
+from datapruning.evidence.own_embeddings import OwnEmbeddings, open_embeddings
 from datapruning.selection.strategies import get_strategy
 from datapruning.selection.strategy import EvidenceSource, Pool, Strategy
 from datapruning.utils.fraction import kept_count, parse_fraction
@@ -41,6 +42,7 @@ def select(
     labels: NDArray[np.int64] | None = None,
     seed: int = 0,
     evidence: EvidenceSource | None = None,
+    embeddings: OwnEmbeddings | None = None,
     exclude: NDArray[np.int64] | None = None,
 ) -> Subset:
     """Keep floor(f*N + 1/2) samples, or that rule inside each class (at least one) with `balance="class"`.
@@ -54,6 +56,7 @@ def select(
         labels: int64 [N].
         seed: random seed of draws.
         evidence: evidence that some strategies read in addition to the scores.
+        embeddings: of a network of one's own, which are read instead of those of `evidence`.
         exclude: ids that are not kept, int64; the fraction remains one of all samples.
 
     Raises:
@@ -66,7 +69,7 @@ def select(
     check_balance(balance)
     rule = get_strategy(strategy)
     resolved = rule.resolve(settings)
-    per_sample = _read(rule, scores, evidence, resolved)
+    per_sample = _read(rule, scores, evidence if embeddings is None else embeddings, resolved)
     values = scores.values.astype(np.float64)
     pools = []
     for ids in _groups(len(values), balance, labels):
@@ -103,9 +106,37 @@ def select(
         scores=scores.meta,
         settings=dict(resolved) or None,
         recording=None if per_sample is None or evidence is None else str(evidence.folder),
+        embeddings=None if per_sample is None or embeddings is None else embeddings.record,
         excluded=None if exclude is None else len(exclude),
     )
     return Subset(np.sort(kept), meta)
+
+
+def open_embeddings_for(
+    strategy: Strategy, scores: Scores, embeddings: OwnEmbeddings | NDArray[Any] | str | Path | None
+) -> OwnEmbeddings | None:
+    """The embeddings that a strategy reads instead of a recording's; None: none are given.
+
+    Where the scores were made from a file of embeddings, a strategy that reads embeddings reads that file.
+
+    Raises:
+        InvalidValue: the strategy reads none, or they cannot be read. InvalidFile: they are missing or broken.
+        IncompatibleInputs: of another number of samples, or not those that the scores were made from any more.
+    """
+    total, made_from = scores.meta.total, scores.meta.embeddings
+    if embeddings is not None:
+        if strategy.evidence_kind != "embeddings":
+            raise InvalidValue(f"strategy '{strategy.name}' reads no embeddings", parameter="embeddings")
+        return open_embeddings(embeddings, total)
+    if strategy.evidence_kind != "embeddings" or made_from is None or made_from.path is None:
+        return None
+    opened = open_embeddings(made_from.path, total)
+    if opened.record.sha256 != made_from.sha256:
+        raise IncompatibleInputs(
+            f"{made_from.path} was changed since these scores were made from it; score again, or name the embeddings",
+            parameter="embeddings",
+        )
+    return opened
 
 
 def open_recording_for(strategy: Strategy, scores: Scores, recording: str | Path | None) -> "Recording | None":
@@ -148,7 +179,7 @@ def _groups(total: int, balance: Balance, labels: NDArray[np.int64] | None) -> l
 
 
 def _read(
-    rule: Strategy, scores: Scores, evidence: EvidenceSource | None, settings: Mapping[str, int | float]
+    rule: Strategy, scores: Scores, evidence: EvidenceSource | OwnEmbeddings | None, settings: Mapping[str, int | float]
 ) -> NDArray[Any] | None:
     """The evidence that a strategy reads, one row a sample; refuses scores and evidence that it cannot compute with."""
     if rule.needs_finite_scores and not np.isfinite(scores.values).all():
@@ -161,6 +192,8 @@ def _read(
         return None
     if evidence is None:
         raise _missing_evidence(rule, scores)
+    if isinstance(evidence, OwnEmbeddings):
+        return evidence.features
     per_sample = rule.read_evidence(evidence, settings)
     if len(per_sample) != len(scores.values):
         raise IncompatibleInputs(

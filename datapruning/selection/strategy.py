@@ -31,8 +31,8 @@ class EvidenceSource(Protocol):
         """Mean probability of the label over the runs and their first `epochs` epochs (None: all), float64 [N]."""
         ...
 
-    def features(self) -> NDArray[np.float16]:
-        """Penultimate features, float16 [N, dim]."""
+    def features(self) -> NDArray[np.floating[Any]]:
+        """Penultimate features, or embeddings of another network, float16 or float32 [N, dim]."""
         ...
 
 

@@ -31,8 +31,8 @@ Dprune = Callable[..., CommandResult]
 FAST = fast_options()
 COMMAND = Path(sys.executable).parent / "dprune"
 VERBS = [
-    "demo", "score", "select", "label-issues", "influence", "teach", "train", "predict", "evaluate", "advise", "sweep",
-    "report", "cache", "export", "inspect", "diff", "recipes", "check",
+    "demo", "score", "select", "label-issues", "duplicates", "influence", "teach", "train", "predict", "evaluate", "advise",
+    "sweep", "report", "cache", "export", "inspect", "diff", "recipes", "check",
 ]  # fmt: skip
 
 

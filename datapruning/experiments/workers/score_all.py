@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Unpack
 
 from datapruning.api.score import (
+    EmbeddingsSource,
+    check_no_proxy_settings,
     find_reused_scores,
     resolve_score_paths,
     resolve_scorers,
@@ -16,9 +18,10 @@ from datapruning.artifacts.save import save_if_new
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.artifacts.scores import load_scores
 from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidValue
-from datapruning.evidence.collect import print_evidence_cost
+from datapruning.evidence.collect import check_reads_embeddings, print_evidence_cost
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.members import open_member_trials
+from datapruning.evidence.own_embeddings import open_embeddings
 from datapruning.experiments.workers.launcher import LOCAL, Launcher, find_launcher, has_device, open_worker_context
 from datapruning.experiments.workers.monitor import StoreStatus, watch
 from datapruning.experiments.workers.task import Task, check_reopens, record_context
@@ -38,6 +41,7 @@ def score_all(
     *,
     model: str | None = None,
     init: str | Path | None = None,
+    embeddings: EmbeddingsSource | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     jobs: int | None = None,
@@ -51,6 +55,7 @@ def score_all(
         scorers: Names, as a list or separated by commas; "all": every scorer.
         model: The network of proxies and members of an ensemble; default: the recipe's.
         init: File of weights, or a run, that the proxies start from; default: a random initialisation.
+        embeddings: Of a network of your own, see `score`.
         seed: Random seed of the evidence.
         out: A file if it ends in .npz, else a folder; default: named files in the workspace.
         jobs: Workers that train the members of an ensemble; None: this process alone.
@@ -61,7 +66,7 @@ def score_all(
         InvalidValue, UnknownName, InvalidFile, OutputExists, MissingPackage: The user's mistakes, before anything is
             trained.
     """
-    names = resolve_scorers(scorers)
+    names = resolve_scorers(scorers, embeddings=embeddings is not None)
     resolve_score_paths(Path, names, out)  # before the dataset is opened
     resolved_launcher = find_launcher(launcher) if isinstance(launcher, str) else launcher
     use_workers = jobs is not None or resolved_launcher.is_remote
@@ -72,14 +77,20 @@ def score_all(
     context = with_evidence_model(context, model, selected, init)
     if use_workers:
         _check_members(context, selected, 1 if jobs is None else jobs)
-    paths = resolve_score_paths(lambda name: scores_path(context, name, seed), names, out)
-    reused = {name: path for name in names if (path := find_reused_scores(context, name, seed)) is not None}
-    print_evidence_cost(context, [scorer for scorer in selected if scorer.name not in reused])
+    opened = None
+    if embeddings is not None:
+        check_no_proxy_settings(model, init)
+        check_reads_embeddings(selected)
+        opened = open_embeddings(embeddings, context.data.total)
+    paths = resolve_score_paths(lambda name: scores_path(context, name, seed, opened), names, out)
+    reused = {name: path for name in names if (path := find_reused_scores(context, name, seed, opened)) is not None}
+    if opened is None:
+        print_evidence_cost(context, [scorer for scorer in selected if scorer.name not in reused])
     if use_workers:
         _train_members(context, seed, jobs or 1, resolved_launcher, settings.get("data_root"))
     for name, path in paths.items():
         if name not in reused:
-            score(context, name, seed=seed, out=path)
+            score(context, name, seed=seed, embeddings=opened, out=path)
         elif out is not None:
             save_if_new(load_scores(reused[name]), path)
     return {**paths, **reused} if out is None else paths
