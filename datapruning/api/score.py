@@ -231,15 +231,17 @@ def _compute_scores(
     if len(values) > 1 and bool((values == values[0]).all()):
         advice = TIE_HINTS.get(scorer.needs, "")
         info(f"{scorer.name}: every sample has the same score, {values[0]:.4g}: it cannot rank{advice}")
-    unreadable = None
-    if isinstance(data, Dataset) and data.corrupt_ids:
-        unreadable = tuple(map(int, data.corrupt_ids))
-        values, stderr = _rank_last(values, stderr, data)
+    unreadable = images = labels = None
+    if isinstance(data, Dataset):
+        images, labels = data.images_hash, data.train.labels.astype(np.int32)
+        if data.corrupt_ids:
+            unreadable = tuple(map(int, data.corrupt_ids))
+            values, stderr = _rank_last(values, stderr, data)
     meta = ScoresMetadata(
         **common_fields(data), scorer=scorer.name, source=scorer.source, sign=scorer.sign, seed=seed,
-        unreadable=unreadable, **provenance,
+        images=images, unreadable=unreadable, **provenance,
     )  # fmt: skip
-    scores = Scores(values, meta, stderr)
+    scores = Scores(values, meta, stderr, labels)
     if out is not None:
         save_if_new(scores, Path(out))
     return scores

@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.save import save_if_new
 from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.artifacts.subset import Subset, load_subset, read_ids, validate_ids
@@ -48,8 +47,8 @@ def select(
         strategy: name of the strategy: "top", "random", "ccs", ... (see docs/strategies.md).
         settings: of the strategy, for example {"cutoff": 0.2}; the others have their defaults.
         balance: "none", or "class", which needs the labels of the dataset.
-        data: the dataset, or its name or path; checked against the scores. Default: opened by the name in the scores
-            where its labels are needed.
+        data: the dataset, or its name or path; checked against the scores (see `Scores.use_for`). Default: opened by the
+            name in the scores where its labels are needed.
         recording: folder of the evidence that some strategies read; default: the one the scores were made from.
         embeddings: float [N, width] in the order of the sample ids, or a `.npy` file of them, from a network of your own;
             for strategies that read embeddings, instead of a recording. Default: those that the scores were made from.
@@ -69,8 +68,6 @@ def select(
     check_balance(balance)
     scores = scores if isinstance(scores, Scores) else load_scores(scores)
     dataset = _open_dataset(scores, balance, data, data_root, download, workspace)
-    if dataset is not None:
-        check_same_dataset("these scores", scores.meta, dataset)
     labels = None if dataset is None else dataset.train.labels
     rule, evidence = get_strategy(strategy), None
     if embeddings is not None and recording is not None:
@@ -78,6 +75,8 @@ def select(
     opened = open_embeddings_for(rule, scores, embeddings) if recording is None else None
     if opened is None:
         evidence = open_recording_for(rule, scores, recording)
+    if dataset is not None:
+        scores = scores.use_for(dataset)
     subset = select_from(
         scores, fraction, strategy=strategy, settings=settings, balance=cast(Balance, balance), labels=labels, seed=seed,
         evidence=evidence, embeddings=opened, exclude=None if exclude is None else _excluded_ids(exclude, scores, dataset),

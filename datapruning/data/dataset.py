@@ -109,6 +109,18 @@ class Dataset:
         return state.hexdigest()
 
     @cached_property
+    def images_hash(self) -> str:
+        """SHA-256 (hex) of class names and training images, without the labels: the same after samples were relabelled.
+
+        For images decoded from files the names and bytes of all files are hashed, in the order of the ids.
+        """
+        state = hashlib.sha256(b"datapruning images 1")
+        state.update("\0".join(self.class_names).encode())
+        state.update(repr(self.train.images.shape).encode())
+        state.update(self.content_hash.encode() or np.ascontiguousarray(self.train.images).data)
+        return state.hexdigest()
+
+    @cached_property
     def channel_stats(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """(mean, standard deviation) per channel of the training pixels, in 0..255, from exact integer sums."""
         height, width, _ = self.train.shape

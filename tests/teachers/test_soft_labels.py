@@ -196,7 +196,7 @@ def test_a_teacher_that_may_not_be_written_has_its_missing_labels_in_the_own_fol
     with read_only(teacher.folder):
         cache = open_cache()
         assert cache.folder == shared.folder
-        assert cache.missing(ids, 0).size == 150
+        assert cache.store.missing(ids, 0).size == 150
         assert torch.equal(cache[ids[:50], 0], expected[ids[:50], 0]), "nothing is written to read"
         assert not own.exists()
         assert cache.fill(loader, ids, range(2)) == 150 + 200
