@@ -48,6 +48,7 @@ from datapruning.data.registry import open_dataset, open_npz
 from datapruning.errors import InvalidFile
 from datapruning.evidence.ensemble import Member, read_member, write_member
 from datapruning.evidence.manifests import RecordingManifest
+from datapruning.evidence.own_embeddings import open_embeddings
 from datapruning.evidence.recording import (
     FEATURES,
     LABELS,
@@ -149,7 +150,8 @@ def _floats(*shape: int) -> Any:
 
 def make_scores(folder: Path) -> None:
     meta = ScoresMetadata(**common_fields(DATA), scorer="made-up", sign="as it is", seed=0, unreadable=(3, 5))
-    Scores(_floats(40), meta, np.abs(_floats(40))).save(folder / "scores.npz")
+    labels = np.arange(40, dtype=np.int32) % 3
+    Scores(_floats(40), meta, np.abs(_floats(40)), labels).save(folder / "scores.npz")
 
 
 def make_subset(folder: Path) -> None:
@@ -417,6 +419,15 @@ def read_recording(folder: Path) -> Any:
     return dict(recording.manifest), arrays, features, recording.runner_up_classes(), recording.labels()
 
 
+def make_embeddings(folder: Path) -> None:
+    np.save(folder / "emb.npy", _floats(40, 5))
+
+
+def read_embeddings(folder: Path) -> Any:
+    embeddings = open_embeddings(folder / "emb.npy", 40)
+    return np.array(embeddings.features), embeddings.record
+
+
 def _labels(folder: Path) -> SoftLabelCache:
     teacher: Any = SimpleNamespace(folder=folder, weights_hash="made-up", model=nn.Linear(1, 1))
     views = Augmentation(AugmentPolicy(num_views=2), (100.0,), (50.0,))
@@ -543,6 +554,7 @@ READERS = {
         Reader("teacher, old .pt", ("old.pt",), make_foreign, lambda f: read_weights(f / "old.pt"), NONE),
         Reader("teacher .safetensors", ("net.safetensors",), make_foreign, read_foreign, NONE),
         Reader("teacher .json", ("map.json",), make_foreign, lambda f: read_checkpoint_metadata(f / "map.pth"), NONE),
+        Reader("embeddings .npy", ("emb.npy",), make_embeddings, read_embeddings, NONE),
         Reader("ids .npy", ("ids.npy",), make_ids, lambda f: read_ids(f / "ids.npy"), NONE),
         Reader("ids .txt", ("ids.txt",), make_ids, lambda f: read_ids(f / "ids.txt"), NONE),
         Reader("image paths", ("paths.txt",), make_folder, read_paths, NONE),

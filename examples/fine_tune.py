@@ -18,6 +18,6 @@ torch.save(network.state_dict(), "odd-even.pth")  # weights from anywhere: safet
 
 accuracies = {}
 for init in (None, "odd-even.pth"):
-    student = dp.train(digits, fraction=0.03, kd_weight=0, model="convnet", init=init)
+    student = dp.train(digits, fraction=0.02, kd_weight=0, model="convnet", epochs=20, init=init)
     accuracies[init] = student.test_accuracy
     print(f"from {init or 'a random initialisation'}: {student.test_accuracy:.1f}% with {student.result.kept} samples")

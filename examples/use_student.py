@@ -8,7 +8,7 @@ from PIL import Image
 import datapruning as dp
 
 digits = dp.open_dataset("digits")
-student = dp.train(digits, fraction=0.5, kd_weight=0, epochs=8)
+student = dp.train(digits, fraction=0.5, kd_weight=0, model="tinynet32", epochs=8)
 
 pictures = [f"picture-{number}.png" for number in range(5)]  # any image files
 for picture, image in zip(pictures, digits.test.images, strict=False):

@@ -142,7 +142,7 @@ def test_near_duplicates_are_pairs_with_distances(
     np.testing.assert_allclose(found.distances, all_distances[found.ids[:, 0], found.ids[:, 1]], atol=1e-6)
     assert found.ids[:2].tolist() == [[3, 7], [3, 90]]
     assert (np.diff(found.distances) >= 0).all()
-    rows = list(csv.DictReader((tmp_path / "pairs.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "pairs.csv").read_text().splitlines()))
     assert rows[0]["distance"] == "0.000000"
     assert rows[0]["label"] == small_dataset.class_names[small_dataset.train.labels[3]]
     assert [(int(row["id"]), int(row["other_id"])) for row in rows] == list(map(tuple, found.ids.tolist()))
