@@ -154,6 +154,14 @@ class ContextOptions(DataOptions):
         bool, typer.Option("--deterministic", help="The same bits again on a GPU in attention, too: slow for transformers.")
     ] = False
 
+    def open_dataset(self, name: str) -> Dataset:
+        """Open a dataset by its name."""
+        from datapruning.data.registry import open_dataset
+
+        return open_dataset(
+            name, root=self.data_root, download=self.download, workspace=self.workspace, reuse=self.reuse or ()
+        )
+
     @property
     def settings(self) -> ContextSettings:
         """The keyword arguments of `as_context`."""

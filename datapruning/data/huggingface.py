@@ -1,6 +1,6 @@
 """Hugging Face datasets that were saved with `save_to_disk`; their images are decoded as those of folders are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from datapruning.errors import InvalidFile, MissingPackage, first_line
 PREFIX = "hf:"
 
 
-def open_saved(spec: DatasetSpec, cache: Path) -> Dataset:
-    """Open `hf:FOLDER`, with `cache` as the folder of caches; a sample id is the row of the "train" split.
+def open_saved(spec: DatasetSpec, caches: Sequence[Path]) -> Dataset:
+    """Open `hf:FOLDER`, with the folders of caches, one's own first; a sample id is the row of the "train" split.
 
     With `holdout` the ids are those of the rows that it leaves there, in order.
 
@@ -56,7 +56,7 @@ def open_saved(spec: DatasetSpec, cache: Path) -> Dataset:
             raise InvalidFile(f"folder {root}: train and {test} have different columns or classes")
         splits = {"train": files, "test": _image_files(datasets, root, tables[test], image, label)}
     classes, path = tuple(str(name) for name in train_features[label].names), root.resolve()
-    return decoded_dataset(path.name, f"{PREFIX}{root}", replace(spec, name=f"{PREFIX}{path}"), classes, splits, cache)
+    return decoded_dataset(path.name, f"{PREFIX}{root}", replace(spec, name=f"{PREFIX}{path}"), classes, splits, caches)
 
 
 def _columns(datasets: Any, features: Any, root: Path) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """The known datasets by name. Digits come with scikit-learn; all others are read from disk."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ def open_dataset(
     skip_unreadable: bool = False,
     image_format: str | None = None,
     workspace: str | Path = WORKSPACE,
+    reuse: Sequence[str | Path] = (),
 ) -> Dataset:
     """Open a dataset by name or path.
 
@@ -48,6 +50,7 @@ def open_dataset(
         skip_unreadable: leave out files that are not images; they keep their ids, and are never selected.
         image_format: how decoded images are stored: "raw", or "jpg" or "jpg:QUALITY", which takes a tenth of the space.
         workspace: decoded images are kept in `cache` inside it.
+        reuse: other workspaces, whose decoded images are used where `workspace` has none; nothing is written there.
 
     Raises:
         UnknownName: no such dataset.
@@ -56,14 +59,14 @@ def open_dataset(
         MissingPackage: "hf:" without `datasets`.
     """
     spec = parse_dataset_spec(name).with_options(image_size, holdout, skip_unreadable, image_format)
-    cache = Path(workspace).expanduser() / "cache"
+    caches = [Path(folder).expanduser() / "cache" for folder in (workspace, *reuse)]
     if spec.name.startswith(PREFIX):
-        return open_saved(spec, cache)
+        return open_saved(spec, caches)
     folder = Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser()
     if spec.name in IMAGE_FILE_SETS:
-        return open_image_file_set(spec, folder, download, cache)
+        return open_image_file_set(spec, folder, download, caches)
     if is_folder(spec.name):
-        return open_folder(spec, cache)
+        return open_folder(spec, caches)
     if not spec.is_plain and (spec.name in SOURCES or spec.name.endswith(".npz")):
         raise InvalidValue(f"{spec.name} is not a folder of images: {', '.join(OPTIONS)} are for such a folder")
     if spec.name.endswith(".npz"):

@@ -4,7 +4,7 @@ Image files are decoded as those of folders are.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def open_array_set(name: str, root: Path, download: bool) -> Dataset:
     return Dataset(name, train, test, entry.classes or tuple(str(n) for n in splits["train"].classes))
 
 
-def open_image_file_set(spec: DatasetSpec, root: Path, download: bool, cache: Path) -> Dataset:
+def open_image_file_set(spec: DatasetSpec, root: Path, download: bool, caches: Sequence[Path]) -> Dataset:
     """Open one of `IMAGE_FILE_SETS` in torchvision's folder `root`; a sample id is the position in torchvision's object.
 
     Raises:
@@ -92,7 +92,7 @@ def open_image_file_set(spec: DatasetSpec, root: Path, download: bool, cache: Pa
     classes = getattr(splits["train"], "classes", None)
     if classes is None:
         classes = range(1 + max(int(split_files.labels.max()) for split_files in files.values()))
-    return decoded_dataset(spec.name, spec.name, spec, tuple(str(name) for name in classes), files, cache)
+    return decoded_dataset(spec.name, spec.name, spec, tuple(str(name) for name in classes), files, caches)
 
 
 def _open_splits(name: str, entry: TorchvisionSet, root: Path, download: bool) -> dict[str, Any]:

@@ -144,7 +144,13 @@ def as_context(data: DatasetOrContext, **settings: Unpack[ContextSettings]) -> C
     recipe = settings.get("recipe")
     if not isinstance(recipe, Recipe):
         validate_recipe(str(data), recipe, settings.get("changes", ()), settings.get("device", "auto"))
-    dataset = open_dataset(str(data), root=root, download=download, workspace=settings.get("workspace", WORKSPACE))
+    dataset = open_dataset(
+        str(data),
+        root=root,
+        download=download,
+        workspace=settings.get("workspace", WORKSPACE),
+        reuse=settings.get("reuse", ()),
+    )
     return open_context(dataset, **open_settings)
 
 

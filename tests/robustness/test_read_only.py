@@ -14,6 +14,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile
 from datapruning.runs.context import Context
 from tests.conftest import FAST, CommandResult, make_dataset
+from tests.helpers.image_files import make_image_folder
 from tests.helpers.read_only import read_only
 
 MakeContext = Callable[..., Context]
@@ -114,3 +115,16 @@ def test_the_commands_read_a_read_only_workspace(shared: Path, dprune: Callable[
     refused = dprune("score", "--scorer", "random", "--reuse", "absent")
     assert refused.code == 2
     assert "--reuse: workspace absent is not there" in refused.err or "workspace absent is not there" in refused.err
+
+
+def test_decoded_images_of_a_read_only_workspace_are_not_decoded_again(tmp_path: Path) -> None:
+    source, theirs, own = str(make_image_folder(tmp_path / "photos", 3, 2)), tmp_path / "theirs", tmp_path / "own"
+    first = dp.open_dataset(source, image_size=8, workspace=theirs)
+    with read_only(theirs):
+        context = dp.open_context(first, workspace=theirs, loader="mmap")
+        assert dp.open_dataset(source, image_size=8, workspace=theirs).fingerprint == first.fingerprint
+        again = dp.open_dataset(source, image_size=8, workspace=own, reuse=[theirs])
+        np.testing.assert_array_equal(np.asarray(again.train.images), np.asarray(context.data.train.images))
+        assert not own.exists()
+        dp.open_dataset(source, image_size=4, workspace=own, reuse=[theirs])
+    assert len(list(own.rglob("train.npy"))) == 1

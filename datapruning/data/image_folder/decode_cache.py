@@ -7,7 +7,7 @@ again, as after a process was killed. One process decodes, others wait.
 import hashlib
 import shutil
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -100,6 +100,12 @@ def decoded_folder(name: str, form: ImageFormat, splits: dict[str, ImageFiles], 
     identity: dict[str, Any] = {"rule": RULE, "size": form.size, **{role: files.key() for role, files in splits.items()}}
     identity |= {"format": form.suffix} if form.suffix else {}
     return cache / "-".join(["images", name, str(form.size), *form.suffix, config_hash(identity)])
+
+
+def find_decoded(folders: Sequence[Path], splits: Collection[str]) -> Path:
+    """The first folder that has all splits decoded; the first of all where none has."""
+    whole = [all(_manifest_path(folder, role).exists() for role in splits) for folder in folders]
+    return folders[agree(whole.index(True) if any(whole) else 0)]
 
 
 def decode_splits(

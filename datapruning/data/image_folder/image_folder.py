@@ -1,6 +1,7 @@
 """Datasets made of image files, which are decoded once; a folder of class folders is one."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,41 +10,41 @@ import numpy as np
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.dataset_spec import DEFAULT_SIZE, DatasetSpec
 from datapruning.data.image_folder.decode import RULE
-from datapruning.data.image_folder.decode_cache import decode_splits, decoded_folder
+from datapruning.data.image_folder.decode_cache import decode_splits, decoded_folder, find_decoded
 from datapruning.data.image_folder.image_files import ImageFiles
 from datapruning.data.image_folder.scan import scan_image_folder
 from datapruning.data.image_folder.stored_images import ImageFormat, ImageSubset
 from datapruning.errors import InvalidFile
 
 
-def open_folder(spec: DatasetSpec, cache: Path) -> Dataset:
-    """Open a folder of class folders (see `scan_image_folder`).
+def open_folder(spec: DatasetSpec, caches: Sequence[Path]) -> Dataset:
+    """Open a folder of class folders (see `scan_image_folder`); `caches` as in `decoded_dataset`.
 
     Raises:
         InvalidFile, InvalidValue: as `scan_image_folder` and `decoded_dataset`.
     """
     root = Path(spec.name).expanduser()
-    classes, train, test = scan_image_folder(root, spec.holdout, cache.parent)
+    classes, train, test = scan_image_folder(root, spec.holdout, caches[0].parent)
     path, splits = root.resolve(), {"train": train, "test": test}
-    return decoded_dataset(path.name, f"folder {root}", replace(spec, name=str(path)), classes, splits, cache)
+    return decoded_dataset(path.name, f"folder {root}", replace(spec, name=str(path)), classes, splits, caches)
 
 
 def decoded_dataset(
-    name: str, where: str, spec: DatasetSpec, classes: tuple[str, ...], splits: dict[str, ImageFiles], cache: Path
+    name: str, where: str, spec: DatasetSpec, classes: tuple[str, ...], splits: dict[str, ImageFiles], caches: Sequence[Path]
 ) -> Dataset:
     """The dataset of decoded splits ("train", "test").
 
     Corrupt training images keep their ids; corrupt test images are left out. `where` names the dataset in messages, `spec`
-    opens it again, `classes` are the names by label, `cache` is the folder of caches.
+    opens it again, `classes` are the names by label, `caches` are the folders of caches: images that
+    none of them has are decoded into the first, which is one's own.
 
     Raises:
         InvalidFile: as `decode_splits`, and if no image of a split can be decoded.
     """
     size, name = spec.size or DEFAULT_SIZE, name or "images"
     form = ImageFormat(size, spec.quality)
-    decoded = decode_splits(
-        where, splits, form, decoded_folder(name, form, splits, cache), skip_unreadable=spec.skip_unreadable
-    )
+    folder = find_decoded([decoded_folder(name, form, splits, cache) for cache in caches], splits)
+    decoded = decode_splits(where, splits, form, folder, skip_unreadable=spec.skip_unreadable)
     for role, split in decoded.items():
         if len(split.manifest.corrupt) == len(split.images):
             raise InvalidFile(f"{where}: not one image of the {role} set can be read")

@@ -114,7 +114,7 @@ def open_task(path: Path) -> tuple[Task, TrialStore, TrialFn]:
     task = parse_record(Task, read_json(path), str(path))
     record = task.context
     os.chdir(record.working_dir)
-    data = open_dataset(record.data, root=record.data_root, workspace=record.workspace)
+    data = open_dataset(record.data, root=record.data_root, workspace=record.workspace, reuse=record.reuse)
     context = open_context(
         data, recipe=record.recipe, device=record.device, loader=record.loader, workspace=record.workspace,
         reuse=record.reuse, threads=record.threads, log=record.log,
