@@ -150,8 +150,9 @@ def _floats(*shape: int) -> Any:
 
 def make_scores(folder: Path) -> None:
     meta = ScoresMetadata(**common_fields(DATA), scorer="made-up", sign="as it is", seed=0, unreadable=(3, 5))
-    labels = np.arange(40, dtype=np.int32) % 3
-    Scores(_floats(40), meta, np.abs(_floats(40)), labels).save(folder / "scores.npz")
+    meta = meta.model_copy(update={"class_names": DATA.class_names})
+    labels, images = np.arange(40, dtype=np.int32) % 3, np.arange(40, dtype=np.uint64)
+    Scores(_floats(40), meta, np.abs(_floats(40)), labels, images).save(folder / "scores.npz")
 
 
 def make_subset(folder: Path) -> None:

@@ -231,17 +231,17 @@ def _compute_scores(
     if len(values) > 1 and bool((values == values[0]).all()):
         advice = TIE_HINTS.get(scorer.needs, "")
         info(f"{scorer.name}: every sample has the same score, {values[0]:.4g}: it cannot rank{advice}")
-    unreadable = images = labels = None
+    unreadable = names = labels = images = None
     if isinstance(data, Dataset):
-        images, labels = data.images_hash, data.train.labels.astype(np.int32)
+        names, labels, images = data.class_names, data.train.labels.astype(np.int32), data.image_hashes
         if data.corrupt_ids:
             unreadable = tuple(map(int, data.corrupt_ids))
             values, stderr = _rank_last(values, stderr, data)
     meta = ScoresMetadata(
         **common_fields(data), scorer=scorer.name, source=scorer.source, sign=scorer.sign, seed=seed,
-        images=images, unreadable=unreadable, **provenance,
+        class_names=names, unreadable=unreadable, **provenance,
     )  # fmt: skip
-    scores = Scores(values, meta, stderr, labels)
+    scores = Scores(values, meta, stderr, labels, images)
     if out is not None:
         save_if_new(scores, Path(out))
     return scores

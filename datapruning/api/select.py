@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.artifacts.changed_dataset import adapt_scores
 from datapruning.artifacts.save import save_if_new
 from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.artifacts.subset import Subset, load_subset, read_ids, validate_ids
@@ -47,7 +48,7 @@ def select(
         strategy: name of the strategy: "top", "random", "ccs", ... (see docs/strategies.md).
         settings: of the strategy, for example {"cutoff": 0.2}; the others have their defaults.
         balance: "none", or "class", which needs the labels of the dataset.
-        data: the dataset, or its name or path; checked against the scores (see `Scores.use_for`). Default: opened by the
+        data: the dataset, or its name or path; checked against the scores (see `adapt_scores`). Default: opened by the
             name in the scores where its labels are needed.
         recording: folder of the evidence that some strategies read; default: the one the scores were made from.
         embeddings: float [N, width] in the order of the sample ids, or a `.npy` file of them, from a network of your own;
@@ -69,14 +70,16 @@ def select(
     scores = scores if isinstance(scores, Scores) else load_scores(scores)
     dataset = _open_dataset(scores, balance, data, data_root, download, workspace)
     labels = None if dataset is None else dataset.train.labels
+    used = scores if dataset is None else adapt_scores(scores, dataset)
+    if used.meta.recording is None and used.meta.embeddings is None:  # or else they are of the same ids
+        scores = used
     rule, evidence = get_strategy(strategy), None
     if embeddings is not None and recording is not None:
         raise InvalidValue("a strategy reads a recording or embeddings: leave one of them out", parameter="embeddings")
     opened = open_embeddings_for(rule, scores, embeddings) if recording is None else None
     if opened is None:
         evidence = open_recording_for(rule, scores, recording)
-    if dataset is not None:
-        scores = scores.use_for(dataset)
+    scores = used
     subset = select_from(
         scores, fraction, strategy=strategy, settings=settings, balance=cast(Balance, balance), labels=labels, seed=seed,
         evidence=evidence, embeddings=opened, exclude=None if exclude is None else _excluded_ids(exclude, scores, dataset),

@@ -90,8 +90,8 @@ class ScoresMetadata(Metadata):
         source: the scorer's paper and section.
         sign: which samples come first, and whether the paper's sign was flipped.
         seed: random seed of the evidence.
-        images: hash of the training images and the class names without the labels; None: not known.
-        relabelled: number of samples whose label has changed since (see `Scores.use_for`); None: the labels are the same.
+        class_names: names of the classes; None: not known.
+        set_aside: number of samples whose score does not count, because the dataset was changed (see `adapt_scores`).
         unreadable: ids of images that cannot be read, which have the lowest score.
         evidence: settings of the recording, as the next two if proxies were trained.
         proxy: training of the proxies.
@@ -109,8 +109,8 @@ class ScoresMetadata(Metadata):
     source: str | None = None
     sign: str | None = None
     seed: int | None = None
-    images: str | None = None
-    relabelled: Annotated[int, Field(ge=0)] | None = None
+    class_names: tuple[str, ...] | None = None
+    set_aside: Annotated[int, Field(ge=0)] | None = None
     unreadable: tuple[int, ...] | None = None
     evidence: EvidenceConfig | None = None
     proxy: TrainConfig | None = None
