@@ -211,8 +211,9 @@ def _read(
 
 
 def _missing_evidence(strategy: Strategy, scores: Scores) -> InvalidValue:
+    embeddings = ", or a file of embeddings" if strategy.evidence_kind == "embeddings" else ""
     return InvalidValue(
         f"strategy '{strategy.name}' reads {strategy.evidence_kind}, and these scores (scorer {scores.scorer}) name "
-        "no recording; score by forgetting to make one, or name the folder of a recording",
+        f"no recording; score by forgetting to make one, or name the folder of a recording{embeddings}",
         parameter="recording",
     )
