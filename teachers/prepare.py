@@ -119,8 +119,9 @@ class TeacherLabelSource:
         caches = []
         for member in self._candidates[teacher]:
             opened = SoftLabelCache(
-                member, views, data.fingerprint, data.total, data.classes, own=context.workspace / "soft-labels"
-            )
+                member, views, data.fingerprint, data.total, data.classes, context.workspace / "soft-labels",
+                read_only=not context.may_write(member.folder),
+            )  # fmt: skip
             cache = self._caches.setdefault(opened.key, opened)
             self._computed += cache.fill(context.loader("train"), ids, epochs)
             requested = self._requested.setdefault(cache.key, {})

@@ -30,8 +30,8 @@ def device_settings(model: nn.Module) -> tuple[str, bool]:
 class SoftLabelCache:
     """Soft labels of one teacher under one view policy, in its folder. Mixed views bind the cache to their subset.
 
-    Where that folder may not be written, labels are read from it, and those that it lacks are kept in a folder of the same
-    name in `own`: the teacher of somebody else can be used as it is.
+    Where that folder cannot be written, or is not to be (`read_only`), labels are read from it, and those that it lacks are
+    kept in a folder of the same name in `own`: the teacher of somebody else can be used as it is.
 
     Raises:
         IncompatibleInputs, InvalidFile, DiskFull: see `SoftLabelStore`.
@@ -45,6 +45,8 @@ class SoftLabelCache:
         total: int,
         classes: int,
         own: Path | None = None,
+        *,
+        read_only: bool = False,
     ) -> None:
         self.teacher, self.views = teacher, views
         # keys without effect are at their defaults: they do not change the folder's name
@@ -58,12 +60,15 @@ class SoftLabelCache:
         )  # fmt: skip
         self.key = teacher.folder / "soft-labels" / manifest.hash
         self._own = None if own is None else own / manifest.hash
-        exists = (self.key / MANIFEST).exists()
-        if self._own is None or not agree((self._own / MANIFEST).exists() or not (exists or is_writable(self.key))):
-            self.store = SoftLabelStore(self.key, manifest)
+        self._read_only = read_only
+        exists = agree((self.key / MANIFEST).exists())
+        if self._own is not None and (agree((self._own / MANIFEST).exists()) or not (exists or self._may_write(self.key))):
+            self.store = SoftLabelStore(self._own, manifest, SoftLabelStore(self.key, manifest) if exists else None)
         else:
-            shared = SoftLabelStore(self.key, manifest) if agree(exists) else None
-            self.store = SoftLabelStore(self._own, manifest, shared)
+            self.store = SoftLabelStore(self.key, manifest)
+
+    def _may_write(self, folder: Path) -> bool:
+        return not (self._read_only and folder == self.key) and agree(is_writable(folder))
 
     @property
     def folder(self) -> Path:
@@ -79,7 +84,7 @@ class SoftLabelCache:
 
         views = sorted({self.views.view_index(epoch) for epoch in epochs})
         is_missing = agree(any(self.store.missing(ids, view).size for view in views))
-        if is_missing and self._own not in (None, self.folder) and not agree(is_writable(self.folder)):
+        if is_missing and self._own not in (None, self.folder) and not self._may_write(self.folder):
             assert self._own is not None
             self.store = SoftLabelStore(self._own, self.store.manifest, self.store)
         return self.store.fill(ids, views, compute)

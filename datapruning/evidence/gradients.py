@@ -16,7 +16,6 @@ from datapruning.data.batching import EVAL_BATCH_SIZE
 from datapruning.evidence.proxies import EARLY_WEIGHTS
 from datapruning.evidence.recording import Recording, write_array
 from datapruning.io.checksums import verify_checksum, write_checksummed
-from datapruning.io.disk_space import is_writable
 from datapruning.io.locks import exclusive_lock
 from datapruning.io.memmap import open_checked_memmap
 from datapruning.io.tensors import load_tensors
@@ -75,7 +74,7 @@ def _run_norms(context: Context, recording: Recording, number: int, which: str) 
     folder = recording.run_folder(number)
     name = f"gradient-{which}.npy"
     path = folder / name
-    if not agree(path.exists() or is_writable(folder)):  # somebody else's recording
+    if not agree(path.exists()) and not context.may_write(folder):  # somebody else's recording
         path = context.workspace / "evidence" / recording.folder.name / folder.name / name
     if agree(path.exists()):
         return _read_norms(path, recording)

@@ -20,6 +20,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.factory import open_loader
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
+from datapruning.io.disk_space import is_writable
 from datapruning.models import create_model
 from datapruning.models.normalization import Stats
 from datapruning.models.training_check import check_training
@@ -212,6 +213,11 @@ class Context:
         corrupt = {"unreadable": len(self.data.corrupt_ids)} if self.data.corrupt_ids else {}
         digest = config_hash({"data": self.data.fingerprint, **corrupt, **identity}, 8)
         return self.workspace / kind / f"{self.data.name}-{name.replace(':', '-')}-{digest}"
+
+    def may_write(self, folder: Path) -> bool:
+        """Whether work may be added to a folder: it can be written, and is in no workspace to `reuse`."""
+        reused = any(folder.resolve().is_relative_to(workspace.resolve()) for workspace in self.reuse)
+        return agree(not reused and is_writable(folder))
 
     def find_artifact(self, path: Path, *files: str | Path) -> Path:
         """`path` in the workspace, or its counterpart in the first workspace to `reuse` that has it.

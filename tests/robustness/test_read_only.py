@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +54,13 @@ def test_a_finished_workspace_is_read_without_being_written(
     assert files_in(shared) == before
 
 
-def test_what_a_read_only_workspace_lacks_goes_into_one_s_own(
-    shared: Path, small_dataset: Dataset, make_context: MakeContext
+@pytest.mark.parametrize("place", [read_only, nullcontext], ids=["read-only", "writable"])
+def test_what_a_workspace_to_reuse_lacks_goes_into_one_s_own(
+    shared: Path, small_dataset: Dataset, make_context: MakeContext, place: Callable[[Path], AbstractContextManager[None]]
 ) -> None:
     context, before = make_context(small_dataset, *SETTINGS, reuse=[shared]), files_in(shared)
     own = context.workspace
-    with read_only(shared):
+    with place(shared):
         paths = dp.score_all(context, [*SCORERS, "forgetting", "grand"])
         student = dp.train(context, fraction=0.8, kd_weight=0.5)
         assert dp.train(context, fraction=0.5, kd_weight=0.5).folder.parent == shared / "students"

@@ -155,7 +155,15 @@ class PilotRunner:
         with reproducible(context.threads, context.recipe.train), quiet():
             own = context.workspace / "soft-labels"
             caches = [
-                SoftLabelCache(teacher, views, data.fingerprint, data.total, data.classes, own)
+                SoftLabelCache(
+                    teacher,
+                    views,
+                    data.fingerprint,
+                    data.total,
+                    data.classes,
+                    own,
+                    read_only=not context.may_write(teacher.folder),
+                )
                 for teacher in self._load_teachers()
             ]
             for cache in caches:
