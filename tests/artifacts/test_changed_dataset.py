@@ -59,17 +59,17 @@ def test_samples_are_recognised_where_others_were_added_removed_and_moved(
     make_context: MakeContext, small_dataset: Dataset
 ) -> None:
     scores = dp.score(make_context(small_dataset), "aum")
-    added = make_dataset(count=5, seed=9).train
+    added = make_dataset(count=8, seed=9).train
     order = np.random.default_rng(0).permutation(120)[:100]
     images = np.concatenate([added.images, small_dataset.train.images[order]])
     labels = np.concatenate([added.labels, small_dataset.train.labels[order]])
     names = (*small_dataset.class_names[::-1], "another class")
     new = replace(small_dataset, train=Split(images, 3 - labels), class_names=names)
     used = adapt_scores(scores, new)
-    np.testing.assert_array_equal(used.values[5:], scores.values[order])
-    assert used.values[:5].max() < scores.values.min()
-    assert (used.meta.total, used.meta.set_aside, used.meta.recording) == (105, 5, None)
-    assert len(dp.select(scores, 0.2, data=new)) == 21
+    np.testing.assert_array_equal(used.values[8:], scores.values[order])
+    assert used.values[:8].max() < scores.values.min()
+    assert (used.meta.total, used.meta.set_aside, used.meta.recording) == (108, 8, None)
+    assert len(dp.select(scores, 0.2, data=new)) == 22
     with pytest.raises(dp.UserError, match="name no recording"):
         dp.select(scores, 0.2, strategy="d2", data=new)
 
