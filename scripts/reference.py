@@ -14,7 +14,7 @@ VERBS = {
     "Scores": ("score", "scorer", "Scores", "load_scores"),
     "Subsets": ("select", "Subset", "load_subset", "subset_from_ids", "subset_from_file"),
     "Training": ("teach", "train", "sweep", "advise", "write_report"),
-    "Your own loop": ("record", "open_recording", "score_recording", "soft_labels", "SoftLabels", "KDLoss"),
+    "Your own loop": ("record", "open_recording", "score_recording", "soft_labels", "SoftLabels", "KDLoss", "WeightSearch"),
     "Wrong labels and influence": (
         "find_label_issues", "load_label_issues", "find_label_issues_of_recording", "pred_probs", "influence",
         "load_influence",
@@ -30,6 +30,8 @@ BESIDE = {
         "artifacts.influence:Influence", "report.write:ReportFiles",
     ),
     "What your own loop uses": (
+        "training.distillation.weight_search:WeightDecision", "training.distillation.training_steps:TrainingSteps",
+        "runs.training_records:Candidate",
         "evidence.recorder:Recorder", "evidence.external_loop:LoopRecorder", "evidence.recording:Recording",
         "data.augment.augmentation:Augmentation",
         "config.augmentation:AugmentPolicy", "config.augmentation:CutMixPolicy", "config.augmentation:MixupPolicy",

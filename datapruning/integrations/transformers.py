@@ -49,8 +49,8 @@ class SampleTrainer(transformers.Trainer):
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
         """The loss of a batch, whose logits are recorded."""
         labels, ids, teacher_logits = (inputs.get(key) for key in ("labels", IDS, TEACHER_LOGITS))
-        own = {key: value for key, value in inputs.items() if key not in (IDS, TEACHER_LOGITS)}
-        loss, outputs = super().compute_loss(model, own, return_outputs=True, **kwargs)
+        model_inputs = {key: value for key, value in inputs.items() if key not in (IDS, TEACHER_LOGITS)}
+        loss, outputs = super().compute_loss(model, model_inputs, return_outputs=True, **kwargs)
         if model.training:
             if self.recorder is not None:
                 if labels is None or ids is None:
@@ -62,8 +62,8 @@ class SampleTrainer(transformers.Trainer):
 
     def prediction_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Evaluate a batch without the columns that are not the model's."""
-        own = {key: value for key, value in inputs.items() if key not in (IDS, TEACHER_LOGITS)}
-        return super().prediction_step(model, own, *args, **kwargs)
+        model_inputs = {key: value for key, value in inputs.items() if key not in (IDS, TEACHER_LOGITS)}
+        return super().prediction_step(model, model_inputs, *args, **kwargs)
 
 
 class _EpochCallback(transformers.TrainerCallback):
@@ -74,7 +74,7 @@ class _EpochCallback(transformers.TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         epoch = int(state.epoch + ROUNDING)
-        if hasattr(self.trainer.train_dataset, "set_epoch"):  # accelerate tells it in a single process alone
+        if hasattr(self.trainer.train_dataset, "set_epoch"):  # accelerate does so in a single process only
             self.trainer.train_dataset.set_epoch(epoch)
         if self.recorder is not None:
             self.recorder.start_epoch(epoch)

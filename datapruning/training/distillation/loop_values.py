@@ -1,4 +1,4 @@
-"""What a user gives to `dp.WeightSearch`, and what his functions return: arrays that are checked, in one line each."""
+"""What a user gives to `dp.WeightSearch`, and what the functions of the user return, checked."""
 
 import copy
 from collections.abc import Sequence

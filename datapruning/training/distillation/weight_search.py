@@ -1,5 +1,7 @@
 """`dp.WeightSearch`: the search of `--kd-weight auto` for a training loop that is not ours (docs/your-own-loop.md)."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

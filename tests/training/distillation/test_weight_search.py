@@ -90,9 +90,9 @@ def test_what_the_loop_cannot_do_is_no_candidate() -> None:
 
 def test_the_regime_is_that_of_our_own_search() -> None:
     noisy = torch.from_numpy(TEACHER) + torch.randn(TOTAL, CLASSES, generator=torch.Generator().manual_seed(0)) * 4
-    own = measure_regime(LogitArray(noisy), LABELS, KEPT, 20, CLASSES)
-    assert dp.WeightSearch(noisy, LABELS, KEPT, num_steps=200, batch_size=20).proposal.regime == own
-    assert own.agreement < 1
+    expected = measure_regime(LogitArray(noisy), LABELS, KEPT, 20, CLASSES)
+    assert dp.WeightSearch(noisy, LABELS, KEPT, num_steps=200, batch_size=20).proposal.regime == expected
+    assert expected.agreement < 1
 
 
 def test_soft_labels_of_any_dataset_will_do(tmp_path: Path) -> None:
