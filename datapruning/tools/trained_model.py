@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from datapruning.config.augmentation import AugmentPolicy
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.dataset import Dataset
-from datapruning.data.image_folder.decode import CorruptImage, decode, resize_array
+from datapruning.data.image_folder.decode import decode, resize_array
 from datapruning.data.image_folder.image_files import read_image_bytes
+from datapruning.data.image_folder.pixel_modes import CorruptImage
 from datapruning.data.loaders.factory import resolve_device
 from datapruning.data.registry import open_dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line

@@ -27,7 +27,8 @@ from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
 from datapruning.artifacts.subset_file import subset_from_file
 from datapruning.config.recipe import read_recipe
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.image_folder.decode import MAX_PIXELS, CorruptImage, decode
+from datapruning.data.image_folder.decode import MAX_PIXELS, decode
+from datapruning.data.image_folder.pixel_modes import CorruptImage
 from datapruning.data.image_folder.scan import scan_image_folder
 from datapruning.data.registry import open_npz
 from datapruning.errors import InvalidFile, InvalidValue, UserError, escape_control_chars

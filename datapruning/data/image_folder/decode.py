@@ -7,36 +7,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.data.image_folder.pixel_modes import CorruptImage, read_encoding, to_rgb
 from datapruning.errors import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-RULE = "shorter side to the size (bilinear, antialiased), centre crop, turned as EXIF says, on white; 1"
+RULE = "shorter side to the size (bilinear, antialiased), centre crop, turned as EXIF says, on white; 2"
 """What `decode` does; part of the fingerprint, so its number is raised when it changes."""
 ORIENTATION = 0x0112
 MAX_PIXELS = 178_956_970
 """Pillow takes larger images for decompression bombs; checked here whatever `Image.MAX_IMAGE_PIXELS` is set to."""
 FORMATS = ("JPEG", "MPO", "PNG", "PPM", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "GIF", "JPEG2000", "PCX", "TGA")
 """The formats of files with `IMAGE_SUFFIXES`. Not all that Pillow opens: for EPS it would start another program."""
-TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")
-
-
-class CorruptImage(Exception):
-    """A file that cannot be decoded as an image, with a short reason."""
+LOST_DATA = ("premature end", "bad huffman code", "bad arithmetic code", "instead of rst")
+"""Warnings of libjpeg, in lower case, after which pixels are made up: it goes on, and the rest comes out grey."""
 
 
 def decode(content: bytes, size: int) -> NDArray[np.uint8]:
     """Decode the bytes of an image file.
 
     The shorter side becomes `size`, and the centre is cropped. EXIF orientation is applied. Transparent parts become white;
-    of several frames the first is taken; 16-bit grey is divided by 257.
+    of several frames the first is taken. Every mode and bit depth becomes 8-bit RGB, see `pixel_modes.to_rgb`.
 
     Returns:
         uint8 [size, size, 3].
 
     Raises:
-        CorruptImage: empty, truncated, not an image, or one that cannot be converted to RGB.
+        CorruptImage: empty, truncated, not an image, or one that cannot surely be converted to RGB.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -48,15 +46,44 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
                 raise CorruptImage(
                     f"it would have {image.width:,} x {image.height:,} pixels; {MAX_PIXELS:,} at most are read"
                 )
+            encoding = read_encoding(image, content)
+            full_size = image.size
             image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a half, a quarter or an eighth
-            image.load()
-            return np.asarray(_resize(_to_rgb(_apply_orientation(image)), size))
+            if image.format in ("JPEG", "MPO"):
+                rgb = _decode_jpeg(content, image, is_reduced=image.size != full_size)
+            else:
+                image.load()
+                rgb = to_rgb(image, encoding)
+            return np.asarray(_resize(_apply_orientation(rgb, image), size))
     except (MemoryError, CorruptImage):
         raise
     except UnidentifiedImageError:
         raise CorruptImage("not an image that Pillow knows") from None
     except Exception as error:  # Pillow's readers raise nearly anything on broken files
         raise CorruptImage(first_line(error)) from None
+
+
+def _decode_jpeg(content: bytes, image: "Image", is_reduced: bool) -> "Image":
+    """A JPEG in RGB, at the size of `image`; the bits are Pillow's, which does not pass on libjpeg's warnings.
+
+    Raises:
+        CorruptImage: a part of the pixels is lost.
+    """
+    import simplejpeg
+    from PIL import Image
+
+    width, height = image.size if is_reduced else (0, 0)
+    try:
+        pixels = simplejpeg.decode_jpeg(content, "RGB", min_height=height, min_width=width, strict=True)
+    except ValueError as error:
+        if any(warning in str(error).lower() for warning in LOST_DATA):
+            raise CorruptImage(f"it is truncated or damaged: {first_line(error)}") from None
+        image.load()  # a kind of JPEG that the other does not read, or a warning that changes no pixel
+        return to_rgb(image, read_encoding(image, content))
+    if image.mode == "CMYK":  # its conversion is Pillow's
+        image.load()
+        return image.convert("RGB")
+    return Image.fromarray(pixels)
 
 
 def resize_array(image: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.uint8]:
@@ -85,32 +112,16 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _apply_orientation(image: "Image") -> "Image":
-    """Apply the EXIF orientation. Broken EXIF data is ignored."""
+def _apply_orientation(rgb: "Image", image: "Image") -> "Image":
+    """`rgb` turned as the EXIF orientation of `image` says. Broken EXIF data is ignored."""
     from PIL.Image import Transpose
 
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:
-        return image
+        return rgb
     transpose = {
         2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
         6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
     }.get(orientation)  # fmt: skip
-    return image if transpose is None else image.transpose(transpose)
-
-
-def _to_rgb(image: "Image") -> "Image":
-    """The image in 8-bit RGB."""
-    from PIL import Image
-
-    if image.mode == "F":
-        raise CorruptImage("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return Image.fromarray((wide // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in TRANSPARENT or "transparency" in image.info:
-        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    return rgb if transpose is None else rgb.transpose(transpose)

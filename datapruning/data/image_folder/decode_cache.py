@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from datapruning.data.image_folder.decode import RULE, CorruptImage, decode
+from datapruning.data.image_folder.decode import RULE, decode
 from datapruning.data.image_folder.image_files import ImageFiles
+from datapruning.data.image_folder.pixel_modes import CorruptImage
 from datapruning.data.image_folder.stored_images import ImageFormat
 from datapruning.data.loaders.prefetch import read_ahead
 from datapruning.errors import DiskFull, InvalidFile, first_line
