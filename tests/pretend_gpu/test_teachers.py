@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import TensorDataset
 
 import datapruning as dp
 from datapruning.data.dataset import Dataset
+from datapruning.io.json import read_json
 from datapruning.runs.context import Context
 from datapruning.runs.training_records import Augmentation, KDSearch
 from datapruning.teachers import SoftLabelCache, TeacherLabels, load_teacher
@@ -49,6 +52,21 @@ def test_soft_labels_are_those_of_a_cpu_and_computed_without_waiting(gpu: Preten
         assert cache.fill(context.loader("train"), ids, range(3)) == 3 * len(ids)
         assert not (added := gpu.counts.since(before)).syncs, added.report()
         labels.append(torch.stack([cache[ids, epoch] for epoch in range(3)]))
+    assert torch.equal(*labels)
+
+
+@pytest.mark.parametrize("top_k", [None, 2])
+def test_soft_labels_for_an_own_loop_are_those_of_a_cpu(
+    gpu: PretendGPU, tmp_path: Path, data: Dataset, top_k: int | None
+) -> None:
+    images = torch.from_numpy(data.train.images).permute(0, 3, 1, 2).float() / 255
+    dataset, ids, labels = TensorDataset(images, torch.from_numpy(data.train.labels)), np.arange(0, 90, 7), []
+    teacher = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, data.classes))
+    for device in ("cuda", "cpu"):
+        teacher.to(device)
+        soft_labels = dp.soft_labels(teacher, dataset, ids, num_views=1, top_k=top_k, workspace=tmp_path / device)
+        assert read_json(soft_labels.folder / "manifest.json")["device"] == device
+        labels.append(soft_labels[torch.from_numpy(ids).to(device), 0])
     assert torch.equal(*labels)
 
 
