@@ -23,8 +23,8 @@ POLICIES = {
     "reflected borders": (("views.padding=reflect",), 14),
     "cutout": (("views.cutout=5",), 22),
     "centre crops": (("views.size=10", "views.cutout=5"), 22),
-    "resized crops": (("views.crop=0", "views.scale=[0.3, 1.0]"), 50),
-    "smaller resized crops": (("views.crop=0", "views.scale=[0.3, 1.0]", "views.size=8"), 50),
+    "resized crops": (("views.crop=0", "views.scale=[0.3, 1.0]"), 49),
+    "smaller resized crops": (("views.crop=0", "views.scale=[0.3, 1.0]", "views.size=8"), 49),
     "none": (("views.crop=0", "views.flip=false"), 5),
 }
 """Settings, and the kernels of a batch; see `check_budget`."""

@@ -9,6 +9,7 @@ stored at not much more than the size of the views. It works on whole numbers an
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +71,12 @@ def _central_box(height: int, width: int, narrow: float, wide: float) -> tuple[i
     return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
 
 
+@lru_cache(16)
+def _range(begin: int, end: int, step: int, device: torch.device) -> Tensor:
+    """`torch.arange`, made once. Nothing may write into it."""
+    return torch.arange(begin, end, step, device=device)
+
+
 class BilinearWeights(NamedTuple):
     """The positions of output pixels along one axis of n boxes, int64 [n, size] each: the pixels before and after, counted
     from the image's edge, and the weight of the latter in 1/`ONE`.
@@ -87,8 +94,9 @@ class BilinearWeights(NamedTuple):
 def bilinear_weights(begin: Tensor, length: Tensor, size: int) -> BilinearWeights:
     """`size` output pixels, evenly over `length` pixels from `begin`, both int64 [n] or, for k axes at once, [n, k]."""
     begin, length = begin[..., None], length[..., None]
-    odd = torch.arange(1, 2 * size, 2, device=begin.device)
-    numerators = (odd * length).mul_(ONE).add_(size - size * ONE)  # of the centres, in 1 / (2 * size * ONE) of a pixel
+    numerators = (
+        (_range(1, 2 * size, 2, begin.device) * length).mul_(ONE).add_(size - size * ONE)
+    )  # of the centres, in 1 / (2 * size * ONE) of a pixel
     positions = numerators.div_(2 * size, rounding_mode="floor").clamp_(min=0).minimum((length - 1) * ONE)
     before = positions >> BITS
     after = (before + 1).minimum(length - 1).add_(begin)
@@ -117,13 +125,15 @@ def resample(images: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
         _resample_torch(images[rows], down.map(lambda tensor: tensor[rows]), across.map(lambda tensor: tensor[rows]))  # noqa: B023 (used at once)
         for rows in (slice(start, start + step) for start in range(0, len(images), step))
     ]
+    if len(parts) == 1:
+        return parts[0]
     return torch.cat(parts) if parts else images.new_empty(0, height, width, images.shape[3])
 
 
 def _resample_torch(images: Tensor, down: BilinearWeights, across: BilinearWeights) -> Tensor:
     count, height, width, channels = images.shape
     device, rows = images.device, images.reshape(count * height, width * channels)
-    first, channel = (torch.arange(count, device=device) * height)[:, None], torch.arange(channels, device=device)
+    first, channel = _range(0, count * height, height, device)[:, None], _range(0, channels, 1, device)
 
     def lines(y: Tensor, weight: Tensor) -> Tensor:
         pixels = rows.index_select(0, (first + y).view(-1)).view(count, y.shape[1], -1)
