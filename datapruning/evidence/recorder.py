@@ -120,6 +120,8 @@ class Recorder(Callback):
     def update(self, logits: Tensor, targets: Tensor, ids: NDArray[np.int64] | Tensor) -> None:
         """Record a batch.
 
+        Numbers on a GPU are checked when they have reached the host, some thousand samples later, or in `end_epoch`.
+
         Args:
             logits: float [n, classes], of the training or evaluation pass; no gradient is kept.
             targets: int64 [n].

@@ -8,9 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from datapruning.errors import InvalidValue
-from datapruning.training.losses import CrossEntropy, DistillationLoss
+from datapruning.data.loaders.loader import Batch
+from datapruning.errors import Diverged, InvalidValue
+from datapruning.evidence import recorder
+from datapruning.training import nan_guard
+from datapruning.training.losses import CrossEntropy, DistillationLoss, LossTerms
 from tests.conftest import make_dataset
 from tests.pretend_gpu.pretend import PretendGPU
 from tests.pretend_gpu.training import TRAIN, TeacherLogits, check_budget, gpu_context, measure_step, new_recorder, train
@@ -76,6 +80,43 @@ def test_recording_adds_two_kernels_and_no_wait(gpu: PretendGPU, tmp_path: Path)
     recorded = measure_step(gpu, context, callbacks=[new_recorder(tmp_path, context)])
     check_budget(recorded, plain.kernels.total() + 2)
     assert recorded.kernels.total() <= plain.kernels.total() + 2
+
+
+def test_statistics_of_a_full_buffer_are_not_waited_for(
+    gpu: PretendGPU, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, arrays = gpu_context(tmp_path), []
+    for number, rows in enumerate((8192, TRAIN.batch_size)):
+        monkeypatch.setattr(recorder, "BUFFER_ROWS", rows)
+        callback = new_recorder(tmp_path / str(number), context)
+        step = measure_step(gpu, context, callbacks=[callback])
+        assert not step.syncs, step.report()
+        assert not step.uploads, step.report()
+        arrays.append({name: np.array(array) for name, array in callback.stats.arrays.items()})
+    for name, array in arrays[0].items():
+        np.testing.assert_allclose(arrays[1][name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_losses_are_checked_without_waiting(gpu: PretendGPU, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nan_guard, "CHECK_EVERY", 1)
+    step = measure_step(gpu, gpu_context(tmp_path))
+    assert not step.syncs, step.report()
+    for graph in (False, True):
+        with pytest.raises(Diverged, match="the training loss became nan in epoch 0, at update 3 of the run"):
+            train(gpu_context(tmp_path), TRAIN.replace(graph=graph), loss=NaNFrom(2))
+
+
+class NaNFrom(CrossEntropy):
+    """A loss that is no number from an update on, counted from 0."""
+
+    def __init__(self, update: int) -> None:
+        super().__init__()
+        object.__setattr__(self, "_left", [update])
+
+    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
+        terms, left = super().__call__(logits, batch, epoch), self._left  # type: ignore[attr-defined]
+        left[0] -= 1
+        return terms if left[0] >= 0 else terms.map(lambda term: term * torch.nan)
 
 
 def test_in_fp32_the_weights_are_those_of_a_cpu(gpu: PretendGPU, tmp_path: Path) -> None:
