@@ -187,7 +187,7 @@ def count_reads(out: Path) -> None:
 
 def statistics_of_checkpoint(context: Any, run: Path) -> dict[str, NDArray[Any]]:
     """Return statistics and features of every training sample from a finished network."""
-    from datapruning.evidence.gradients import gradient_norms
+    from datapruning.evidence.gradient_norms import gradient_norms
     from datapruning.evidence.sample_stats import statistics as statistics_of
     from datapruning.io.tensors import load_tensors
     from datapruning.training.checkpoint import load_weights

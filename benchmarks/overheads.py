@@ -34,7 +34,8 @@ from datapruning.evidence.sample_stats import SampleStats
 from datapruning.models import create_model
 from datapruning.runs.context import Context
 from datapruning.runs.opening import open_context
-from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels
+from datapruning.teachers.load import Teacher
+from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.callbacks import Callback
 from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss
 from datapruning.training.reproducibility import reproducible

@@ -1,4 +1,4 @@
-"""The pages of the documentation site outside docs/: README, committed results, and a reference generated from the code.
+"""The pages of the documentation site that are no Markdown in docs/: README, results, notebooks, and the reference.
 
 A link in a page is a path in the repository, so it works where the repository is read. Here it becomes a link between the
 site's pages; where it leads to a file that is no page, its words stay without a link.
@@ -14,6 +14,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from notebook import notebook_page
 from reference import api_page, command_page, recipe_page
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +41,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path in sorted((ROOT / RESULTS).glob("*")):
         if path.suffix in (".md", ".png", ".svg"):
             files.append(File.generated(config, f"results/{path.name}", content=path.read_bytes()))
+    for path in sorted((ROOT / "docs").glob("*.ipynb")):
+        files.append(File.generated(config, f"{path.stem}.md", content=notebook_page(path)))
     for page, write in REFERENCE.items():
         files.append(File.generated(config, page, content=write()))
     return files
@@ -74,6 +77,8 @@ def page_of(path: str) -> str:
     """Return the page or asset of a file of the repository."""
     if path in PROJECT:
         return PROJECT[path]
+    if path.endswith(".ipynb"):
+        path = path.removesuffix(".ipynb") + ".md"
     return path.removeprefix("docs/") if path.startswith("docs/") else path.removeprefix("benchmarks/")
 
 

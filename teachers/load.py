@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from datapruning.models.normalization import with_training_normalization
 from datapruning.models.weights import hash_weights, validate_weights
 from datapruning.runs.result import RunResult, TeacherRecord, TeacherResult, TrainedResult
 from datapruning.runs.run import MODEL, Run
+from datapruning.teachers.paths import finished_run
 from datapruning.training.checkpoint import load_weights
 
 
@@ -76,15 +76,8 @@ def load_teacher(
         IncompatibleInputs: it was trained on another dataset.
         InvalidValue: it kept no weights of that epoch.
     """
-    folder = Path(folder)
-    if folder.is_file():
-        raise InvalidFile(f"teacher {folder} is neither a run folder nor a file of weights (.safetensors, .pth, .pt)")
-    if not folder.is_dir():
-        raise InvalidFile(f"teacher {folder} is not there; 'dprune teach' makes one")
-    run = Run(folder)
-    result = run.result(RunResult)
-    if result is None:
-        raise InvalidFile(f"{folder} is no finished run: it has no result.json")
+    run, result = finished_run(Path(folder))
+    folder = run.folder
     if result.classes != data.classes:
         raise IncompatibleInputs(f"teacher {folder} knows {result.classes} classes, {data.name} has {data.classes}")
     if result.fingerprint != data.fingerprint:
@@ -123,12 +116,6 @@ def load_early_teachers(
 def early_weights(result: RunResult) -> dict[int, str]:
     """The hash of the weights that a run kept, by the epoch after which it kept them, rising."""
     return {checkpoint.epoch: checkpoint.weights for checkpoint in result.early} if isinstance(result, TeacherResult) else {}
-
-
-def parse_teacher_path(path: Path) -> tuple[Path, int | None]:
-    """RUN@EPOCH as run folder and epoch; the epoch of any other path, and of one that exists, is None."""
-    match = re.fullmatch(r"(.+)@(\d+)", str(path), re.DOTALL)
-    return (path, None) if match is None or path.exists() else (Path(match[1]), int(match[2]))
 
 
 def _early_path(run: Run, result: RunResult, epoch: int) -> Path:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from datapruning.runs.context import Context
 from datapruning.runs.result import PhaseCosts, PhaseSeconds, TeachingRecord
-from datapruning.runs.weights_file import is_weights_file
+from datapruning.runs.weights_path import is_weights_file
 from datapruning.teachers.from_file import import_teacher
-from datapruning.teachers.load import LoadedTeacher, load_early_teachers, load_teacher, parse_teacher_path
+from datapruning.teachers.load import LoadedTeacher, load_early_teachers, load_teacher
+from datapruning.teachers.paths import parse_teacher_path
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.teachers.train import train_teacher
 from datapruning.training.schedules import planned_epochs

@@ -5,17 +5,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from datapruning.io.tensors import load_tensors
-from datapruning.models.weights import hash_weights
 from datapruning.runs.context import Context
 from datapruning.runs.result import EarlyCheckpoint, TeacherResult, TrainedResult
 from datapruning.runs.run import RESULT, FinishedRun, Run
 from datapruning.runs.run_config import RunOptions
-from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
 from datapruning.training.distributed.sharding import global_batch_sizes
-from datapruning.training.early_checkpoints import KeepCheckpoints
-from datapruning.training.losses import CrossEntropy
-from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_epochs
 from datapruning.utils.console import info
 
@@ -40,11 +34,16 @@ def train_teacher(
     identity = {**context.recipe.identity("teacher", "views"), "seed": seed, **context.init_identity("teacher")}
     folder = out or context.find_artifact(context.artifact_path("teachers", training.model, identity), RESULT)
     run = Run(folder, context.loggers)
-    with run.open(context.recipe, ("views", "teacher"), options, context.environment):
+    with run.open(context.recipe, ("views", "teacher"), options, lambda: context.environment):
         result = run.result(TeacherResult)
         if result is not None:
             info(f"teacher: using {run.folder}, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
+        from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
+        from datapruning.training.early_checkpoints import KeepCheckpoints
+        from datapruning.training.losses import CrossEntropy
+        from datapruning.training.reproducibility import reproducible
+
         with reproducible(run.environment.threads, training):
             steps_per_epoch = len(global_batch_sizes(len(ids), training))
             training_run = TrainingRun(context, run, "teacher", training, ids, seed)
@@ -58,6 +57,9 @@ def train_teacher(
 
 def _complete(run: Run, epochs: Sequence[int], trained: TrainedResult) -> TeacherResult:
     """The result of a teacher, which kept the weights of these epochs."""
+    from datapruning.io.tensors import load_tensors
+    from datapruning.models.weights import hash_weights
+
     weights = {epoch: load_tensors(run.early_checkpoint_path(epoch))[0] for epoch in epochs}
     early = tuple(EarlyCheckpoint(epoch=epoch, weights=hash_weights(kept)) for epoch, kept in weights.items())
     return TeacherResult(**{**dict(trained), "fraction": 1.0, "early": early})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -95,6 +97,37 @@ class Installation:
         paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
         (self.site_packages / "dependencies.pth").write_text("\n".join(sorted(paths)) + "\n")
 
+    def link_dependencies(self, wheel: Path) -> set[str]:
+        """Make importable what the wheel declares and what that needs, and nothing else of this environment.
+
+        Returns the names of these distributions.
+        """
+        (metadata,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
+        required = [
+            line.removeprefix("Requires-Dist: ")
+            for line in zipfile.ZipFile(wheel).read(metadata).decode().splitlines()
+            if line.startswith("Requires-Dist: ")
+        ]
+        linked: set[str] = set()
+        while required:
+            requirement = required.pop()
+            name = re.match(r"[\w.-]+", requirement)
+            assert name is not None
+            if "extra ==" in requirement or name[0].lower().replace("_", "-") in linked:
+                continue
+            try:
+                distribution = importlib.metadata.distribution(name[0])
+            except importlib.metadata.PackageNotFoundError:  # of another system or Python
+                continue
+            linked.add(name[0].lower().replace("_", "-"))
+            required += distribution.requires or ()
+            tops = {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}
+            for top in tops:
+                target = self.site_packages / top
+                if not target.exists():
+                    target.symlink_to(Path(str(distribution.locate_file(top))))
+        return linked
+
 
 def user_folder(folder: Path) -> Path:
     """A working folder in which a user keeps modules that are named like our top-level folders."""
@@ -173,3 +206,37 @@ def test_an_editable_install_finds_the_scorer_of_contributing(tmp_path: Path) ->
     code = page.partition("```python\n")[2].partition("```")[0]
     (project / "scorers" / "low_confidence.py").write_text(code, encoding="utf-8")
     assert "low-confidence" in run(environment.bin / "dprune", "score", "--list", cwd=user)
+
+
+def test_the_declared_dependencies_are_enough(tmp_path: Path) -> None:
+    environment = Installation(tmp_path / "environment")
+    wheel = build(copy_project(tmp_path / "project"), "wheel", tmp_path / "wheel")
+    environment.install(wheel)
+    linked = environment.link_dependencies(wheel)
+    assert {"torch", "numpy", "numba", "typer"} <= linked
+    assert not linked & {"ffcv", "pandas", "pytest", "timm", "transformers"}
+    dprune, user = environment.bin / "dprune", user_folder(tmp_path / "user")
+    assert __version__ in run(dprune, "--version", cwd=user)
+    check_commands(user, dprune)
+    run(dprune, "export", "student", "--out", "student.onnx", cwd=user)
+    run(dprune, "report", "student", cwd=user)
+    assert (user / "report.html").is_file()
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+def test_every_python_gets_all_dependencies_as_wheels(version: str, tmp_path: Path) -> None:
+    """So `pip install .` needs no compiler; `python -m benchmarks.install` does it."""
+    uv = shutil.which("uv", path=f"{PROJECT_ROOT / '.uv' / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    if uv is None:
+        pytest.skip("uv, which asks the package index, is not installed")
+    command = [uv, "pip", "compile", "pyproject.toml", "--python-version", version, "--only-binary", ":all:", "--quiet"]
+    process = subprocess.run(
+        [*command, "-o", str(tmp_path / "resolved.txt")],
+        cwd=PROJECT_ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS,
+    )  # fmt: skip
+    if process.returncode and re.search(r"connect|dns|resolve host|timed out|fetch", process.stderr, re.IGNORECASE):
+        pytest.skip(f"no package index is reachable: {process.stderr.strip().splitlines()[-1]}")
+    assert process.returncode == 0, process.stderr
+    resolved = (tmp_path / "resolved.txt").read_text()
+    assert "torch==" in resolved
+    assert "ffcv==" not in resolved

@@ -74,7 +74,7 @@ def test_mypy_sees_through_the_links(tmp_path: Path) -> None:
     """It uses the mypy cache of `make check`, without which it takes a minute."""
     calls = {
         "from datapruning.scorers import get_scorer": ("get_scorer(3)", "arg-type"),
-        "from datapruning.teachers import load_teacher": ("load_teacher(context=3)", "call-arg"),
+        "from datapruning.teachers.load import load_teacher": ("load_teacher(context=3)", "call-arg"),
         "from datapruning.recipes import FOLDER": ("FOLDER.nothing", "attr-defined"),
     }
     (tmp_path / "wrong.py").write_text("\n".join([*calls, *(call for call, _ in calls.values())]) + "\n")

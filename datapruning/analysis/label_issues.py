@@ -24,7 +24,7 @@ from datapruning.data.registry import open_dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
 from datapruning.evidence.collect import print_evidence_cost
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.external_loop import NO_FINGERPRINT
+from datapruning.evidence.manifests import NO_FINGERPRINT
 from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.recording import Recording, open_recording
 from datapruning.io.disk_space import check_writable

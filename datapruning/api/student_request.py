@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from datapruning.api.score import find_reused_scores, score, scores_path
 from datapruning.api.select import select
@@ -15,6 +15,7 @@ from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset, validate_ids
 from datapruning.artifacts.subset_file import open_subset
+from datapruning.config.combinations import check_combination
 from datapruning.config.kd import check_kd_weight
 from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.data.dataset import check_readable
@@ -22,16 +23,18 @@ from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.runs.run import RESULT, FinishedRun, Run
 from datapruning.runs.run_config import RunOptions
+from datapruning.scorers import get_scorer
 from datapruning.selection.select import check_balance
 from datapruning.selection.strategies import get_strategy
 from datapruning.selection.strategy import format_settings
-from datapruning.teachers.load import LoadedTeacher
-from datapruning.teachers.prepare import has_choice, load_teachers
+from datapruning.teachers.paths import check_teacher
 from datapruning.training.distillation.candidates import SEARCHED_SETTINGS
 from datapruning.training.distillation.prior import read_prior
-from datapruning.training.self_distillation.factory import check_combination, check_pairs
-from datapruning.training.sparsity.prune import check_epsd
+from datapruning.training.sparsity.check import check_epsd
 from datapruning.utils.fraction import kept_count
+
+if TYPE_CHECKING:
+    from datapruning.teachers.load import LoadedTeacher
 
 CHOOSE_TEACHER = Path("auto")
 """Among the teachers: choose one of the others."""
@@ -67,7 +70,7 @@ class Selection:
     """How a student's subset is given; see `train`.
 
     Raises:
-        InvalidValue: arguments that exclude each other. UnknownName: no such strategy or setting.
+        InvalidValue: arguments that exclude each other. UnknownName: no such scorer, strategy or setting.
     """
 
     subset: Subset | str | Path | None
@@ -88,6 +91,8 @@ class Selection:
             raise InvalidValue(
                 "a subset is a selection already; leave fraction, scores, scorer, strategy, its settings and balance out"
             )
+        if self.scorer is not None:
+            get_scorer(self.scorer)
         get_strategy(self.strategy or "top").resolve(self.settings)
         check_balance(self.balance or "none")
 
@@ -171,15 +176,9 @@ class StudentRequest:
         if out is not None:
             Run(Path(out)).check_output_dir()
         choose, paths = _parse_teachers(teacher)
-        teachers = load_teachers(context, paths)
         if choose and kd_weight == 0:
             raise InvalidValue("with KD weight 0 there is no teacher to choose")
-        if choose and not has_choice(context, teachers):
-            raise InvalidValue(
-                "teacher 'auto' chooses among several: name two or more runs as well, networks in kd.teacher_candidates, or "
-                "early epochs in teacher.keep_checkpoints",
-                parameter="teacher",
-            )
+        teachers = _load_teachers(context, paths, choose) if paths or choose else []
         if kd_weight is None:
             read_prior(context.recipe.kd.prior)
         check_epsd(context, kd_weight)
@@ -196,7 +195,10 @@ class StudentRequest:
         subset = self.selection.make_subset(self.context, self.seed)
         if len(subset) < MIN_BATCH_SIZE:
             raise InvalidValue(f"{subset}: a student needs at least {MIN_BATCH_SIZE} samples to train on; keep more")
-        check_pairs(self.context, subset.indices)
+        if self.context.recipe.self_distill.method == "cs-kd":
+            from datapruning.training.self_distillation.cs_kd import ClassPairs
+
+            ClassPairs(subset.indices, self.context.data.train.labels)  # each kept sample has a partner
         return subset
 
     @property
@@ -244,3 +246,19 @@ def _parse_teachers(teacher: Teachers | None) -> tuple[bool, list[Path]]:
     teachers = [] if teacher is None else [teacher] if isinstance(teacher, FinishedRun | str | Path) else list(teacher)
     paths = [run.folder if isinstance(run, FinishedRun) else Path(run) for run in teachers]
     return CHOOSE_TEACHER in paths, [path for path in paths if path != CHOOSE_TEACHER]
+
+
+def _load_teachers(context: Context, paths: Sequence[Path], choose: bool) -> list[LoadedTeacher]:
+    """The teachers that were named; with `choose` there must be several to choose from."""
+    for path in paths:
+        check_teacher(path)
+    from datapruning.teachers.prepare import has_choice, load_teachers
+
+    teachers = load_teachers(context, paths)
+    if choose and not has_choice(context, teachers):
+        raise InvalidValue(
+            "teacher 'auto' chooses among several: name two or more runs as well, networks in kd.teacher_candidates, or "
+            "early epochs in teacher.keep_checkpoints",
+            parameter="teacher",
+        )
+    return teachers

@@ -1,9 +1,11 @@
 """`train`: a student on a subset, with soft labels of a teacher that saw all the data; `rerun`: the same again."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from datapruning.api.student_request import (
     STUDENT_TABLES,
@@ -20,17 +22,15 @@ from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.runs.context import Context
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.runs.result import StudentResult, SubsetOrigin, TeachingRecord
-from datapruning.runs.run import CONFIG, FinishedRun
+from datapruning.runs.run import CONFIG, FinishedRun, Run
 from datapruning.runs.run_config import read_run_options
-from datapruning.teachers.prepare import TeacherLabelSource, load_teachers
-from datapruning.teachers.soft_labels import TeacherLabels
 from datapruning.training.distillation.candidates import is_held
-from datapruning.training.distillation.student import train_student
-from datapruning.training.reproducibility import reproducible
-from datapruning.training.schedules import planned_epochs
 from datapruning.utils.console import info
 from datapruning.utils.cost import NO_COST
 from datapruning.utils.time_limit import TimeLimit
+
+if TYPE_CHECKING:
+    from datapruning.teachers.soft_labels import TeacherLabels
 
 
 def train(
@@ -198,35 +198,44 @@ def _student_context(
 
 
 def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
-    """Prepare the labels and train, or find the same run finished."""
-    context, subset, ids, seed = request.context, request.subset, request.subset.indices, request.seed
-    run = request.new_run()
-    path = run.folder / "subset.npz"
-    with run.open(context.recipe, (*STUDENT_TABLES, "teacher"), request.options, context.environment):
+    """Train, or find the same run finished, for which torch is not imported."""
+    context, run = request.context, request.new_run()
+    with run.open(context.recipe, (*STUDENT_TABLES, "teacher"), request.options, lambda: context.environment):
         result = run.result(StudentResult)
         if result is not None:
             info(f"student: {run.folder} is finished already, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
-        subset.save(path)
-        strategy = request.strategy_info.get("strategy")
-        method = f"scorer {subset.meta.scorer}, {f'strategy {strategy}, ' if strategy else ''}"
-        info(f"subset: {subset} ({method}balance {subset.meta.balance or 'none'}), in {path}")
-        self_teacher = _self_teacher_labels(context, subset, seed)
-        with reproducible(run.environment.threads, context.recipe.train):
-            source, teaching = None, TeachingRecord()
-            if request.kd_weight != 0:
-                early = request.kd_weight is None and not is_held(context, "teacher")
-                source = TeacherLabelSource(context, request.teachers, choose=request.choose_teacher, early=early)
-            self_labels = None
-            if self_teacher is not None:
-                self_labels, self_teaching = self_teacher
-                teaching = teaching.with_self_teacher(self_teaching)
-            teaching = teaching.with_scoring(None if subset.meta.scores is None else subset.meta.scores.costs)
-            origin = _subset_origin(subset, request.strategy_info, path)
-            context = context.for_subset(ids)
-            finished = train_student(context, run, ids, source, request.kd_weight, seed, origin, teaching, self_labels)
-    info(f"student: {finished.test_accuracy:.2f}% on the test set, {subset}, in {run.folder}")
+        finished = _train_in_run(request, run)
+    info(f"student: {finished.test_accuracy:.2f}% on the test set, {request.subset}, in {run.folder}")
     return finished
+
+
+def _train_in_run(request: StudentRequest, run: Run) -> FinishedRun[StudentResult]:
+    """Prepare the labels and train, in the open folder of a run."""
+    from datapruning.teachers.prepare import TeacherLabelSource
+    from datapruning.training.distillation.student import train_student
+    from datapruning.training.reproducibility import reproducible
+
+    context, subset, ids, seed = request.context, request.subset, request.subset.indices, request.seed
+    path = run.folder / "subset.npz"
+    subset.save(path)
+    strategy = request.strategy_info.get("strategy")
+    method = f"scorer {subset.meta.scorer}, {f'strategy {strategy}, ' if strategy else ''}"
+    info(f"subset: {subset} ({method}balance {subset.meta.balance or 'none'}), in {path}")
+    self_teacher = _self_teacher_labels(context, subset, seed)
+    with reproducible(run.environment.threads, context.recipe.train):
+        source, teaching = None, TeachingRecord()
+        if request.kd_weight != 0:
+            early = request.kd_weight is None and not is_held(context, "teacher")
+            source = TeacherLabelSource(context, request.teachers, choose=request.choose_teacher, early=early)
+        self_labels = None
+        if self_teacher is not None:
+            self_labels, self_teaching = self_teacher
+            teaching = teaching.with_self_teacher(self_teaching)
+        teaching = teaching.with_scoring(None if subset.meta.scores is None else subset.meta.scores.costs)
+        origin = _subset_origin(subset, request.strategy_info, path)
+        context = context.for_subset(ids)
+        return train_student(context, run, ids, source, request.kd_weight, seed, origin, teaching, self_labels)
 
 
 def _subset_origin(subset: Subset, strategy_info: StrategyInfo, path: Path) -> SubsetOrigin:
@@ -245,6 +254,9 @@ def _self_teacher_labels(context: Context, subset: Subset, seed: int) -> tuple[T
     """
     if context.recipe.self_distill.method != "tf-kd-self":
         return None
+    from datapruning.teachers.prepare import TeacherLabelSource, load_teachers
+    from datapruning.training.schedules import planned_epochs
+
     info("self-distillation: the self teacher is this student without distillation, a run of its own")
     context = context.with_settings("self_distill", method="none").with_settings("sparsity", sparsity=0.0)
     self_teacher = train(context, subset, kd_weight=0, seed=seed)

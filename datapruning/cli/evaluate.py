@@ -36,13 +36,16 @@ def command(
     from datapruning.data.registry import is_image_files
     from datapruning.errors import InvalidValue, OutputExists
     from datapruning.io.json import write_json
-    from datapruning.tools.evaluate_model import evaluate
-    from datapruning.tools.trained_model import load_model, training_dataset
+    from datapruning.runs.run import model_path
 
     if out is not None and out.suffix != ".json":
         raise InvalidValue(f"{out}: an evaluation is written as .json", parameter="out")
     if out is not None and out.exists():
         raise OutputExists(f"{out} exists; name another file", parameter="out")
+    model_path(run)  # it is there; then torch is imported
+    from datapruning.tools.evaluate_model import evaluate
+    from datapruning.tools.trained_model import load_model, training_dataset
+
     model = load_model(run, device)
     if options.data is not None and options.image_size is None and is_image_files(options.data):
         options = replace(options, image_size=model.description.image_shape[0])

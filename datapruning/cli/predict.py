@@ -17,6 +17,9 @@ def command(
 
     Example: dprune predict dprune-runs/students/my-run photo.png
     """
+    from datapruning.runs.run import model_path
+
+    model_path(run)  # it is there; then torch is imported
     from datapruning.tools.trained_model import load_model
 
     model = load_model(run, device)

@@ -1,5 +1,6 @@
 """The known datasets by name. Digits come with scikit-learn; all others are read from disk."""
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,14 @@ from datapruning.data.dataset_spec import OPTIONS, parse_dataset_spec
 from datapruning.data.huggingface import PREFIX, open_saved
 from datapruning.data.image_folder.image_folder import open_folder
 from datapruning.data.torchvision_sets import ARRAY_SETS, IMAGE_FILE_SETS, open_array_set, open_image_file_set
-from datapruning.errors import InvalidFile, InvalidValue, UnknownName, first_line
+from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, UnknownName, first_line
 from datapruning.io.npy import READ_ERRORS, read_npz_arrays
 
 ROOT_VARIABLE = "DPRUNE_DATA"
 WORKSPACE = "dprune-runs"
 DIGITS = "digits"
+DIGITS_FILE = "datasets/data/digits.csv.gz"
+"""Of scikit-learn."""
 SOURCES = (DIGITS, *ARRAY_SETS)
 """Names of datasets whose images are arrays of one size."""
 PATH_FORMS = ("a folder of images", "hf:FOLDER", "a path ending in .npz")
@@ -89,14 +92,21 @@ def is_folder(name: str) -> bool:
 
 
 def open_digits() -> Dataset:
-    """The 1,797 handwritten digits inside scikit-learn, 8x8 grey in 0..16; every fifth is a test sample."""
-    from sklearn.datasets import load_digits
+    """The 1,797 handwritten digits inside scikit-learn, 8x8 grey in 0..16; every fifth is a test sample.
 
-    bunch = load_digits()
-    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
-    labels = bunch.target.astype(np.int64)
+    Their file is read without importing scikit-learn, which takes as long as importing torch.
+
+    Raises:
+        MissingPackage: scikit-learn is not installed.
+    """
+    package = importlib.util.find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise MissingPackage("the digits come with scikit-learn: pip install scikit-learn")
+    rows = np.loadtxt(Path(package.submodule_search_locations[0]) / DIGITS_FILE, delimiter=",")  # 64 pixels and the label
+    images = np.round(rows[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    labels = rows[:, -1].astype(np.int64)
     test = np.arange(len(labels)) % 5 == 4
-    names = tuple(str(n) for n in bunch.target_names)
+    names = tuple(str(n) for n in range(10))
     return Dataset(DIGITS, Split(images[~test], labels[~test]), Split(images[test], labels[test]), names)
 
 

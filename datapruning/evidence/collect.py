@@ -10,10 +10,8 @@ from datapruning.errors import InvalidValue
 from datapruning.evidence.dynamics import EarlyEvaluation, FinalEvaluation, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.gradients import Gradients, open_gradients
-from datapruning.evidence.members import open_ensemble
+from datapruning.evidence.gradients import Gradients
 from datapruning.evidence.own_embeddings import OwnEmbeddings
-from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recording import Recording
 from datapruning.evidence.subset_masks import num_parts
 from datapruning.runs.context import Context
@@ -42,6 +40,8 @@ def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, 
     if scorer.needs is Samples:
         return Samples(context.data.total, seed), {}
     if scorer.needs is SubsetEnsemble:
+        from datapruning.evidence.members import open_ensemble
+
         ensemble = open_ensemble(context, seed)
         return ensemble, {
             "ensemble": recipe.ensemble, "ensemble_member": recipe.ensemble_member, "costs": ensemble.cost,
@@ -49,9 +49,15 @@ def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, 
     runs = recipe.evidence.runs if scorer.needs in EARLY else recipe.evidence.full_runs
     if not runs:
         raise InvalidValue(f"scorer '{scorer.name}' reads a proxy that was trained to the end, and evidence.full_runs is 0")
+    from datapruning.evidence.proxies import record_proxies
+
     recording = record_proxies(context, seed, runs)
-    is_gradients = scorer.needs is Gradients
-    evidence: Any = open_gradients(context, recording, runs) if is_gradients else read_evidence(recording, scorer)
+    if scorer.needs is Gradients:
+        from datapruning.evidence.gradient_norms import open_gradients
+
+        evidence: Any = open_gradients(context, recording, runs)
+    else:
+        evidence = read_evidence(recording, scorer)
     fields: EvidenceFields = {
         "evidence": recipe.evidence, "proxy": recipe.proxy, "views": recipe.views, "costs": evidence.cost,
         "recording": str(recording.folder),

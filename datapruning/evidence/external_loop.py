@@ -12,15 +12,12 @@ from torch import Tensor
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
 from datapruning.evidence.embeddings import to_features
-from datapruning.evidence.manifests import RecordingManifest
+from datapruning.evidence.manifests import NO_FINGERPRINT, RecordingManifest
 from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import FEATURES, LABELS, RUNNER_UP, Recording, create_recording, write_array
 from datapruning.evidence.sample_stats import runner_up_class
 from datapruning.utils.cost import ComputeCost
-
-NO_FINGERPRINT = "not fingerprinted: "
-"""Prefix of the fingerprint of a dataset that is known by name alone."""
 
 
 def record(

@@ -8,6 +8,8 @@ from datapruning.utils.cost import ComputeCost
 from datapruning.utils.records import Record
 
 MANIFEST, DONE = "recording.json", "done.json"
+NO_FINGERPRINT = "not fingerprinted: "
+"""Prefix of the fingerprint of a dataset that is known by name alone."""
 Positive = Annotated[int, Field(ge=1)]
 
 

@@ -1,12 +1,12 @@
 """Members of a subset ensemble: how one is trained and evaluated."""
 
+from __future__ import annotations
+
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn.functional import softmax
 
 from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import Recipe
@@ -22,12 +22,10 @@ from datapruning.evidence.ensemble import (
 from datapruning.evidence.sample_stats import statistics
 from datapruning.models.flops import evaluation_cost
 from datapruning.runs.context import Context
-from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.evaluate import predict
-from datapruning.training.losses import CrossEntropy
-from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
-from datapruning.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from datapruning.training.checkpoint import Checkpoint
 
 NO_VIEWS = AugmentPolicy(flip=False, crop=0, num_views=1)
 
@@ -53,6 +51,8 @@ def open_member_trials(context: Context, seed: int) -> MemberTrials:
     folder = context.find_artifact(path, *finished_files(recipe.ensemble.num_members))
 
     def train(number: int, ids: NDArray[np.int64]) -> Member:
+        from datapruning.training.checkpoint import Checkpoint
+
         member_seed = seed * 1_000_003 + number  # differs between ensembles too
         return train_member(context, ids, member_seed, Checkpoint(state_path(folder, number)))
 
@@ -70,6 +70,14 @@ def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint
     A killed call resumes from `checkpoint`. Corrupt images are never trained on; among `ids` they count as part of the
     subset all the same, so that every sample is in as many subsets as the masks say.
     """
+    import torch
+    from torch.nn.functional import softmax
+
+    from datapruning.training.evaluate import predict
+    from datapruning.training.losses import CrossEntropy
+    from datapruning.training.reproducibility import reproducible
+    from datapruning.training.trainer import Trainer
+
     data, training = context.data, context.recipe.ensemble_member
     views = replace(context.views, policy=_member_policy(context.recipe))
     loader = context.loader("train")

@@ -1,19 +1,21 @@
 """Per-sample statistics in memory-mapped arrays, one row a recorded epoch."""
 
+from __future__ import annotations
+
 import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import one_hot, softmax, softplus
 
 from datapruning.errors import InvalidValue
 from datapruning.io.memmap import create_memmap, open_checked_memmap
 from datapruning.utils.processes import main_only
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TRAIN_STATISTICS = ("loss", "margin", "error_norm", "correct", "change")
 """Statistics of a training pass; `change` is computed by `PredictionChange`."""
@@ -38,6 +40,9 @@ def statistics(logits: Tensor, targets: Tensor, names: tuple[str, ...] = EVAL_ST
         the largest. entropy: of the probabilities, in nats. confidence: the largest probability. gap: the largest
         probability minus the second.
     """
+    import torch
+    from torch.nn.functional import one_hot, softmax, softplus
+
     logits = logits.float()
     one_hot_labels = one_hot(targets, logits.shape[1])
     label_logit = logits.gather(1, targets[:, None]).squeeze(1)
@@ -58,6 +63,8 @@ def statistics(logits: Tensor, targets: Tensor, names: tuple[str, ...] = EVAL_ST
 
 def runner_up_class(logits: Tensor, targets: Tensor) -> Tensor:
     """The class, other than the target, with the largest of logits float [n, classes], int32 [n]; of equals the lower."""
+    import torch
+
     return logits.scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.int32)
 
 

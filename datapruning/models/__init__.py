@@ -1,33 +1,32 @@
-"""Network factories by name: `create_model("convnet", shape=(28, 28, 1), classes=10, seed=0)`."""
+"""Networks by name: `create_model("convnet", shape=(28, 28, 1), classes=10, seed=0)`.
+
+The names are here, and the factories in `builtin.py`, so that a wrong name is found before torch is imported.
+"""
+
+from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache, partial
-
-import torch
-from torch import Tensor, nn
+from functools import cache
+from typing import TYPE_CHECKING
 
 from datapruning.errors import DataPruningError, InvalidValue, UnknownName, first_line
-from datapruning.models.convnet import convnet, tinynet
-from datapruning.models.external import NAME_FORMS, Build, find_external
-from datapruning.models.fastnet import WIDTHS, fastnet
-from datapruning.models.resnet import RESNETS
-from datapruning.models.vgg import vgg16_bn
-from datapruning.models.wide_resnet import WIDE_RESNETS, wide_resnet
 
-Factory = Callable[[int, int], nn.Module]
-"""(input channels, classes) -> a freshly initialised network that takes float32 [n, channels, height, width]."""
+if TYPE_CHECKING:
+    from torch import nn
 
-MODELS: dict[str, Factory] = {
-    "convnet": convnet,
-    **{f"tinynet{width}": partial(tinynet, width=width) for width in (8, 16, 32, 64)},
-    **{f"fastnet{width}": partial(fastnet, width=width) for width in WIDTHS},
-    **RESNETS,
-    **{f"wrn-{depth}-{width}": partial(wide_resnet, depth=depth, width=width) for depth, width in WIDE_RESNETS},
-    "vgg16-bn": vgg16_bn,
-}
+    from datapruning.models.external import Build
+
+MODELS = (
+    "convnet", *(f"tinynet{width}" for width in (8, 16, 32, 64)), *(f"fastnet{width}" for width in (16, 32, 64, 128)),
+    "resnet18", "resnet34", "resnet50", "tinyresnet", *(f"resnet{depth}" for depth in (8, 20, 32, 44, 56, 110)),
+    "wrn-16-2", "wrn-28-10", "wrn-40-2", "vgg16-bn",
+)  # fmt: skip
+"""Networks that come with the package."""
+NAME_FORMS = ("torchvision:NAME", "timm:NAME", "package.module:function")
+"""Names of others."""
 META_DEVICE_OK = ("torchvision:", "timm:")
 SPEC_ATTRIBUTE = "_datapruning_made_by"
 MIN_SIDE = 8
@@ -38,7 +37,7 @@ def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int
     """A network with an initialisation that depends on `seed` alone, in training mode, channels last.
 
     Args:
-        name: one of `MODELS`, "torchvision:NAME", "timm:NAME" or "package.module:function" (a `Factory`).
+        name: one of `MODELS`, "torchvision:NAME", "timm:NAME" or "package.module:function" (a factory, see `builtin.py`).
         shape: (height, width, channels) of the images.
         classes: number of outputs.
         seed: random seed of the initialisation; torch's random state is not changed.
@@ -46,6 +45,8 @@ def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int
     Raises:
         UnknownName, InvalidValue: no such model, or its factory fails. MissingPackage: "timm:..." without timm.
     """
+    import torch
+
     build = _find(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -67,16 +68,21 @@ def check_model(name: str, shape: tuple[int, int, int] | None = None, classes: i
     Raises:
         UnknownName: no such model; the nearest is named. InvalidValue: it does not fit. MissingPackage: see `create_model`.
     """
-    _find(name)
+    if name not in MODELS:
+        _find(name)
     if shape is not None:
         _try_model(name, shape, classes)
 
 
 def _find(name: str) -> Build:
     if name in MODELS:
-        return lambda shape, classes: MODELS[name](shape[2], classes)
+        from datapruning.models.builtin import FACTORIES
+
+        return lambda shape, classes: FACTORIES[name](shape[2], classes)
     if ":" not in name:
         raise UnknownName("model", name, [*MODELS, *NAME_FORMS])
+    from datapruning.models.external import find_external
+
     return find_external(name)
 
 
@@ -109,6 +115,8 @@ def _supports_meta_device(name: str) -> bool:
 
 @contextmanager
 def _shapes_alone() -> Iterator[None]:
+    import torch
+
     with torch.random.fork_rng(devices=[]), torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about numbers that are not stored
         yield
@@ -118,6 +126,8 @@ def _shapes_alone() -> Iterator[None]:
 def _try_model(name: str, shape: tuple[int, int, int], classes: int) -> None:
     if name in MODELS and min(shape[:2]) >= MIN_SIDE:
         return
+    import torch
+
     if _supports_meta_device(name):
         with suppress(InvalidValue), _shapes_alone():  # raised by a wrong model, or by one that needs numbers
             _try_on_cpu(name, shape, classes)
@@ -129,11 +139,13 @@ def _try_model(name: str, shape: tuple[int, int, int], classes: int) -> None:
 
 def _try_on_cpu(name: str, shape: tuple[int, int, int], classes: int) -> None:
     """Build and try a network on the device that torch builds on."""
+    import torch
+
     height, width, channels = shape
     images = torch.zeros(2, channels, height, width)
     model = _build_checked(name, _find(name), shape, classes)
     weights = list(model.parameters())
-    if any(isinstance(weight, nn.parameter.UninitializedParameter) for weight in weights):
+    if any(isinstance(weight, torch.nn.parameter.UninitializedParameter) for weight in weights):
         raise InvalidValue(f"model '{name}' has lazy layers, whose sizes are not known; name their sizes")
     if not any(weight.requires_grad for weight in weights):
         raise InvalidValue(f"model '{name}' has no weights to train")
@@ -146,7 +158,7 @@ def _try_on_cpu(name: str, shape: tuple[int, int, int], classes: int) -> None:
                 f"model '{name}' does not take images of {height}x{width} with {channels} "
                 f"channel{'s' * (channels != 1)}: {type(error).__name__}: {first_line(error)}"
             ) from None
-        if not isinstance(logits, Tensor):
+        if not isinstance(logits, torch.Tensor):
             raise InvalidValue(
                 f"model '{name}' gives {type(logits).__name__}; a tensor [samples, {classes}] of logits is needed"
             )

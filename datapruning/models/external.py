@@ -13,7 +13,6 @@ from torch import nn
 
 from datapruning.errors import DataPruningError, InvalidValue, MissingPackage, UnknownName, first_line
 
-NAME_FORMS = ("torchvision:NAME", "timm:NAME", "package.module:function")
 NUM_COLOR_CHANNELS = 3
 SINGLE_HEAD_KWARGS = {
     "googlenet": {"aux_logits": False, "init_weights": True},

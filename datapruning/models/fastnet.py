@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, max_pool2d
 
-WIDTHS = (16, 32, 64, 128)
 PATCH = 2
 """Side of the patches that the first layer sees."""
 MIN_VARIANCE = 5e-4

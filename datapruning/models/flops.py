@@ -1,13 +1,16 @@
 """Floating-point operations of networks: two for each multiply-add of convolutions, matrix products and attention."""
 
-from functools import cache
+from __future__ import annotations
 
-import torch
-from torch import nn
+from functools import cache
+from typing import TYPE_CHECKING
 
 from datapruning.errors import InvalidValue
 from datapruning.models import create_model, meta_model, model_spec
 from datapruning.utils.cost import ComputeCost, passes_flops
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def layer_flops(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
@@ -19,6 +22,7 @@ def layer_flops(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]
         model: A network, which is left as it is.
         shape: (height, width, channels) of the image, which is all zeros.
     """
+    import torch
     from torch.utils.flop_counter import FlopCounterMode  # imports Triton where that is installed, which takes long
 
     height, width, channels = shape

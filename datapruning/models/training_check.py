@@ -1,15 +1,22 @@
 """Whether a network can be trained as the settings ask, before anything is trained."""
 
-from torch import nn
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from datapruning.config.training import TrainConfig
 from datapruning.errors import InvalidValue
 from datapruning.models import check_model, meta_model
 from datapruning.utils.processes import num_processes
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     """Weights of two and more dimensions that are trained, without the last linear layer's: those that Muon trains."""
+    from torch import nn
+
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     last = linear[-1].weight if linear else None
     return [weight for weight in model.parameters() if weight.ndim > 1 and weight.requires_grad and weight is not last]

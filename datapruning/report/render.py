@@ -1,19 +1,24 @@
 """HTML from the templates in `templates/`, which escape all text that is not markup already."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from datapruning.errors import InvalidValue, OutputExists
 from datapruning.report import format as formats
-from datapruning.report.figures import Figure
 from datapruning.version import __version__
+
+if TYPE_CHECKING:
+    from datapruning.report.figures import Figure
 
 GENERATOR = "datapruning report"
 """Marks a file as a page of this package, which another page may replace."""

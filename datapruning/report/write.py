@@ -1,10 +1,12 @@
 """Writing pages that need nothing else: a report with a folder of its figures, and all of a list of label issues."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from datapruning.artifacts.label_issues import LabelIssues
 from datapruning.artifacts.metadata import check_same_dataset
@@ -14,19 +16,17 @@ from datapruning.io.atomic import atomic_write, write_text
 from datapruning.io.json import read_json, write_json
 from datapruning.report.comparison import compare
 from datapruning.report.dataset_files import find_label_issues, find_scores
-from datapruning.report.figures import Figure
 from datapruning.report.find_runs import find_runs
 from datapruning.report.format import plural
 from datapruning.report.inputs import ReportInputs, open_data
 from datapruning.report.render import Section, check_page, render, render_page
-from datapruning.report.sections import accuracy, agreement, cost, gallery, histograms, kd_weight, runs, sparsity
+from datapruning.report.sections import gallery
 from datapruning.utils.console import info
 from datapruning.utils.records import Record, parse_record
 
-SECTIONS = (
-    runs.summary, accuracy.section, sparsity.section, kd_weight.section, cost.section, agreement.section,
-    histograms.section, gallery.section, gallery.label_issues, runs.left_out, runs.appendix,
-)  # fmt: skip
+if TYPE_CHECKING:
+    from datapruning.report.figures import Figure
+
 MAX_LISTED_COMPARISONS = 6
 """Comparisons that the header lists; of more the list is folded."""
 FIGURE_LIST = "figures.json"
@@ -88,7 +88,7 @@ def write_report(
     collection.left_out += [*unreadable_scores, *unreadable_issues]
     inputs = ReportInputs(collection, compare(collection.runs), score_files, issue_lists, dataset, data_error, Path.cwd())
     _announce_gaps(inputs)
-    sections = [section for make_section in SECTIONS if (section := make_section(inputs)) is not None]
+    sections = _make_sections(inputs)
     teachers = {teacher.weights: teacher for run in collection.runs for teacher in run.teachers}
     names = sorted(teacher.description for teacher in teachers.values())
     lead = render("lead.html", inputs=inputs, result=result, teachers=names, max_listed=MAX_LISTED_COMPARISONS)
@@ -96,6 +96,17 @@ def write_report(
     _write_figures(figures_folder, [figure for section in sections for figure in section.figures])
     write_text(page, html)
     return ReportFiles(page, figures_folder, len(collection.runs))
+
+
+def _make_sections(inputs: ReportInputs) -> list[Section]:
+    """The sections of a report that have something to show; they import matplotlib."""
+    from datapruning.report.sections import accuracy, agreement, cost, histograms, kd_weight, runs, sparsity
+
+    functions = (
+        runs.summary, accuracy.section, sparsity.section, kd_weight.section, cost.section, agreement.section,
+        histograms.section, gallery.section, gallery.label_issues, runs.left_out, runs.appendix,
+    )  # fmt: skip
+    return [section for make_section in functions if (section := make_section(inputs)) is not None]
 
 
 def _check_figures_folder(folder: Path) -> None:

@@ -6,31 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from datapruning.artifacts.init_record import InitRecord
 from datapruning.config.recipe import Recipe
-from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.factory import open_loader
-from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
 from datapruning.io.disk_space import is_writable
 from datapruning.models import create_model
-from datapruning.models.normalization import Stats
 from datapruning.models.training_check import check_training
-from datapruning.runs.initial_weights import InitialWeights, open_initial_weights
-from datapruning.runs.model_file import ModelDescription
+from datapruning.runs.hardware import Hardware
 from datapruning.runs.run_config import Environment, NumericsKey
 from datapruning.runs.trackers.trackers import Trackers
 from datapruning.utils.hashing import config_hash
 from datapruning.utils.processes import agree, num_processes
 from datapruning.utils.time_limit import TimeLimit
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from datapruning.data.augment.augmentation import Augmentation
+    from datapruning.data.loaders.loader import Loader
+    from datapruning.models.normalization import Stats
+    from datapruning.runs.initial_weights import InitialWeights
+    from datapruning.runs.model_file import ModelDescription
 
 WORKSPACE = "dprune-runs"
 ROLE_TABLES = {"student": "train", "teacher": "teacher", "proxy": "proxy"}
@@ -44,12 +48,10 @@ class Context:
     Attributes:
         data: the dataset.
         recipe: every setting.
-        device: where networks run.
-        loader_kind: "ffcv", "mmap" or "memory".
+        hardware: the device, torch's threads and the kind of loader.
         workspace: the workspace folder.
         initial: what "student", "teacher" and "proxy" start from; those that are missing start at random.
         reuse: other workspaces, whose finished work is used where `workspace` has none; nothing is written there.
-        threads: torch threads on the CPU; part of the reproducibility contract.
         subset_ids: sample ids int64 of the subset that a student is trained on; None: no student is trained.
         evidence: opened before, by its folder.
         time_limit: limit on the seconds of training; None: none.
@@ -59,10 +61,8 @@ class Context:
 
     data: Dataset
     recipe: Recipe
-    device: torch.device
-    loader_kind: str
+    hardware: Hardware
     workspace: Path
-    threads: int
     subset_ids: NDArray[np.int64] | None = None
     evidence: dict[Path, Any] = field(default_factory=dict, repr=False)
     time_limit: TimeLimit | None = None
@@ -72,9 +72,26 @@ class Context:
     initial: Mapping[str, InitialWeights] = field(default_factory=dict, repr=False)
     _loaders: dict[str, Loader] = field(default_factory=dict, repr=False)
 
+    @property
+    def device(self) -> torch.device:
+        """See `Hardware`."""
+        return self.hardware.device
+
+    @property
+    def loader_kind(self) -> str:
+        """See `Hardware`."""
+        return self.hardware.loader_kind
+
+    @property
+    def threads(self) -> int:
+        """See `Hardware`."""
+        return self.hardware.threads
+
     @cached_property
     def views(self) -> Augmentation:
         """The recipe's views of this dataset; in a student's context (`for_subset`) with the recipe's CutMix and mixup."""
+        from datapruning.data.augment.augmentation import Augmentation
+
         views = Augmentation(self.recipe.views, *self.data.channel_stats)
         if self.subset_ids is None:
             return views
@@ -101,6 +118,8 @@ class Context:
         `trained_with`: mean and standard deviation of the channels, 0..1, that its images were normalised with; None: the
         dataset's own.
         """
+        from datapruning.runs.model_file import ModelDescription
+
         mean, std = self.data.channel_stats
         if trained_with is not None:
             mean, std = (tuple(255 * number for number in numbers) for numbers in trained_with)
@@ -125,6 +144,8 @@ class Context:
         if path is None:
             return self
         model = getattr(self.recipe, ROLE_TABLES[role]).model
+        from datapruning.runs.initial_weights import open_initial_weights
+
         weights = open_initial_weights(Path(path), model, self.shape, self.data.class_names)
         return replace(self, initial={**self.initial, role: weights})
 
@@ -187,6 +208,8 @@ class Context:
     @property
     def environment(self) -> Environment:
         """What a run records of its surroundings."""
+        import torch
+
         return Environment(
             threads=self.threads, device=str(self.device), processes=self._shared_by,
             data=self.data.source or self.data.name, torch=torch.__version__, loader=self.loader_kind,

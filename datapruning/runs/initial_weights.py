@@ -14,7 +14,8 @@ from datapruning.models.fastnet import WhiteningConv
 from datapruning.models.features import linear_layers
 from datapruning.models.weights import hash_weights
 from datapruning.runs.run import MODEL
-from datapruning.runs.weights_file import SUFFIXES, read_checkpoint_metadata, read_described_weights
+from datapruning.runs.weights_file import read_checkpoint_metadata, read_described_weights
+from datapruning.runs.weights_path import SUFFIXES
 from datapruning.utils.console import info
 
 

@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
-import torch
-
 from datapruning import recipes
 from datapruning.config.recipe import Recipe, read_recipe
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
-from datapruning.data.loaders.factory import resolve_device, resolve_loader
+from datapruning.data.loaders.factory import check_names, resolve_device
 from datapruning.data.registry import is_image_files, open_dataset
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.models import check_model
 from datapruning.models.training_check import check_training
 from datapruning.runs.context import WORKSPACE, Context
+from datapruning.runs.hardware import Hardware
 from datapruning.runs.trackers.trackers import Trackers, find_tools
 from datapruning.utils.console import info
 
@@ -60,8 +59,8 @@ def validate_recipe(dataset: str, recipe: str | None, changes: Sequence[str] = (
     if is_image_files(spec.name):
         folder = Path(spec.name.removeprefix("hf:")).expanduser().resolve().name
         side = spec.size or DEFAULT_SIZE
-        shape, on_cpu = (side, side, 3), resolve_device(device).type == "cpu"
-        name = recipe or recipes.default_for(folder, files=True, shape=shape, on_cpu=on_cpu)
+        shape = (side, side, 3)
+        name = recipe or _default_recipes(folder, True, shape, device)[0]
         read_recipe(recipes.path_of(name), changes)[0].views.check_images(shape)
 
 
@@ -97,11 +96,10 @@ def open_context(
         UnknownName, InvalidFile: no such recipe, loader, model or tracker, or no workspace there to reuse.
         MissingPackage: "timm:..." without timm, or a tracker without its package.
     """
-    _check_settings(threads, log, reuse)
-    torch_device = resolve_device(device)
+    _check_settings(device, loader, threads, log, reuse)
     held: set[str] = set()
     if not isinstance(recipe, Recipe):
-        recipe, run_table = read_recipe(recipes.path_of(recipe or _default_recipe(data, torch_device)), changes)
+        recipe, run_table = read_recipe(recipes.path_of(recipe or _default_recipe(data, device)), changes)
         held = {change.partition("=")[0].strip() for change in changes} | set(run_table.get("held") or ())
     recipe.views.check_images(data.train.shape)
     shape = recipe.views.output_shape(data.train.shape)
@@ -109,12 +107,10 @@ def open_context(
         check_training(training, shape, data.classes)
     for model in recipe.kd.teacher_candidates:
         check_model(model, shape, data.classes)
-    kind = resolve_loader(loader, data, torch_device)
+    hardware = Hardware(device, loader, threads or recipe.threads or None, data)
     loggers = Trackers(find_tools(log), Path(workspace))
-    threads = threads or recipe.threads or torch.get_num_threads()
     return Context(
-        data, recipe, torch_device, kind, Path(workspace), threads, loggers=loggers, held=frozenset(held),
-        reuse=tuple(map(Path, reuse)),
+        data, recipe, hardware, Path(workspace), loggers=loggers, held=frozenset(held), reuse=tuple(map(Path, reuse)),
     )  # fmt: skip
 
 
@@ -140,33 +136,34 @@ def as_context(data: DatasetOrContext, **settings: Unpack[ContextSettings]) -> C
         if root is not None or download:
             raise InvalidValue("data_root and download are for a dataset that is opened by its name; this one is open")
         return open_context(data, **open_settings)
-    _check_settings(settings.get("threads"), settings.get("log", ()), settings.get("reuse", ()))
-    recipe = settings.get("recipe")
+    recipe, device, reuse = settings.get("recipe"), settings.get("device", "auto"), settings.get("reuse", ())
+    _check_settings(device, settings.get("loader", "auto"), settings.get("threads"), settings.get("log", ()), reuse)
     if not isinstance(recipe, Recipe):
-        validate_recipe(str(data), recipe, settings.get("changes", ()), settings.get("device", "auto"))
-    dataset = open_dataset(
-        str(data),
-        root=root,
-        download=download,
-        workspace=settings.get("workspace", WORKSPACE),
-        reuse=settings.get("reuse", ()),
-    )
+        validate_recipe(str(data), recipe, settings.get("changes", ()), device)
+    workspace = settings.get("workspace", WORKSPACE)
+    dataset = open_dataset(str(data), root=root, download=download, workspace=workspace, reuse=reuse)
     return open_context(dataset, **open_settings)
 
 
-def _default_recipe(data: Dataset, device: torch.device) -> str:
+def _default_recipe(data: Dataset, device: str) -> str:
     """The name of the default recipe; where it depends on the device, a line says so."""
-    usual, chosen = (
-        recipes.default_for(data.name, files=data.train_paths is not None, shape=data.train.shape, on_cpu=on_cpu)
-        for on_cpu in (False, device.type == "cpu")
-    )
+    chosen, usual = _default_recipes(data.name, data.train_paths is not None, data.train.shape, device)
     if chosen != usual:
         model = read_recipe(recipes.path_of(chosen))[0].train.model
         info(f"recipe: {chosen}, whose {model} suits 32x32 images on a CPU; for the recipe of a GPU, name '{usual}'")
     return chosen
 
 
-def _check_settings(threads: int | None, log: Sequence[str], reuse: Sequence[str | Path]) -> None:
+def _default_recipes(dataset: str, files: bool, shape: tuple[int, int, int], device: str) -> tuple[str, str]:
+    """(The name of the default recipe on this device, that on a GPU); the device is resolved only where they may differ."""
+    usual, on_cpu = (recipes.default_for(dataset, files=files, shape=shape, on_cpu=on_cpu) for on_cpu in (False, True))
+    return on_cpu if on_cpu != usual and resolve_device(device).type == "cpu" else usual, usual
+
+
+def _check_settings(device: str, loader: str, threads: int | None, log: Sequence[str], reuse: Sequence[str | Path]) -> None:
+    check_names(device, loader)
+    if device.startswith("cuda"):
+        resolve_device(device)  # it has to be there
     find_tools(log)
     for workspace in reuse:
         if not Path(workspace).is_dir():

@@ -1,14 +1,15 @@
 """A run folder: `config.toml` (resolved, rerunnable), `metrics.jsonl`, `result.json`, `model.safetensors`, `checkpoint/`."""
 
+from __future__ import annotations
+
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
-from torch import nn
 from typing_extensions import TypeVar
 
 from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE, Recipe
@@ -20,12 +21,16 @@ from datapruning.io.json import first_difference
 from datapruning.io.locks import exclusive_lock
 from datapruning.io.text import MAX_TOML_BYTES, parse_toml, prepend_checksum, read_text, verify_text
 from datapruning.runs.metrics import EpochRecord
-from datapruning.runs.model_file import ModelDescription, save_model
 from datapruning.runs.result import RunResult
 from datapruning.runs.run_config import Environment, RunOptions
 from datapruning.runs.trackers.trackers import RunTracker, Trackers
 from datapruning.utils.processes import agree, is_main
 from datapruning.utils.records import parse_record
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from datapruning.runs.model_file import ModelDescription
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
 CHECKPOINTS, EARLY_CHECKPOINTS = "checkpoint", "early-checkpoints"
@@ -55,7 +60,9 @@ class Run:
         self._tracker = RunTracker(folder, loggers if is_main() else NO_LOGGERS)
 
     @contextmanager
-    def open(self, recipe: Recipe, tables: Sequence[str], options: RunOptions, environment: Environment) -> Iterator[None]:
+    def open(
+        self, recipe: Recipe, tables: Sequence[str], options: RunOptions, environment: Callable[[], Environment]
+    ) -> Iterator[None]:
         """Lock the folder while the block runs; config.toml is written, or must hold the same run.
 
         Another process with the same run is waited for. A folder that is refused is left as it was.
@@ -64,7 +71,8 @@ class Run:
             recipe: the settings, of which the run depends on those in `tables`.
             tables: their names.
             options: how the run was asked for.
-            environment: of this process; once a run has begun, the recorded one holds (`self.environment`).
+            environment: of this process; not called for a finished run. Once a run has begun, the recorded one holds
+                (`self.environment`).
 
         Raises:
             OutputExists: the folder holds something else. IncompatibleInputs: another number of processes, or another
@@ -81,10 +89,12 @@ class Run:
             for name in (CONFIG, METRICS, MODEL, RESULT):
                 remove_partial_files(self.folder / name)
             if not (self.folder / CONFIG).exists():
-                text = to_toml({**config, ENVIRONMENT_TABLE: environment.to_json()})
+                text = to_toml({**config, ENVIRONMENT_TABLE: environment().to_json()})
                 write_text(self.folder / CONFIG, prepend_checksum(text))
-            self._check_device(environment)
-            self._check_processes(environment)
+            if (self.folder / RESULT).exists():
+                self._remove_checkpoints()  # of a process that was killed at its very end
+            else:
+                self._check_environment(environment())
             with self._tracker.open(CONFIG, METRICS, RESULT):
                 yield
 
@@ -116,20 +126,18 @@ class Run:
                     f"{self.folder} holds another run ({difference}); name another output path", parameter="out"
                 )
 
-    def _check_device(self, environment: Environment) -> None:
+    def _check_environment(self, environment: Environment) -> None:
         recorded, current = (device.partition(":")[0] for device in (self.environment.device, environment.device))
-        if recorded != current and not (self.folder / RESULT).exists():
+        if recorded != current:
             raise IncompatibleInputs(
                 f"{self.folder} was begun on the device {recorded}, not on {current}, which rounds otherwise: resume there, "
                 "or name another output path",
                 parameter="out",
             )
-
-    def _check_processes(self, environment: Environment) -> None:
-        recorded, current = self.environment.processes or 1, environment.processes or 1
-        if recorded != current and not (self.folder / RESULT).exists():
+        processes, now = self.environment.processes or 1, environment.processes or 1
+        if processes != now:
             raise IncompatibleInputs(
-                f"{self.folder} was begun by {recorded} process{'es' * (recorded > 1)}, not by {current}: "
+                f"{self.folder} was begun by {processes} process{'es' * (processes > 1)}, not by {now}: "
                 "resume with as many (torchrun's nproc_per_node), or name another output path",
                 parameter="out",
             )
@@ -174,6 +182,8 @@ class Run:
         self, model: nn.Module, description: ModelDescription, history: Sequence[EpochRecord], result: R
     ) -> FinishedRun[R]:
         """Write the network, metrics and, last, result.json, which makes the run finished; remove the checkpoints."""
+        from datapruning.runs.model_file import save_model
+
         save_model(self.folder / MODEL, dict(model.state_dict()), description)
         self.write_metrics(history)
         result.write(self.folder / RESULT)
@@ -188,6 +198,19 @@ class Run:
         """Write one JSON object an epoch."""
         write_text(self.folder / METRICS, "".join(json.dumps(record.to_json()) + "\n" for record in history))
         self._tracker.log_epochs(history)
+
+
+def model_path(source: Path) -> Path:
+    """The file of weights of a finished run, or `source` itself where it is a file.
+
+    Raises:
+        InvalidFile: not there, or no finished run.
+    """
+    if not source.exists():
+        raise InvalidFile(f"{source} is not there")
+    if source.is_dir() and not (source / RESULT).exists():
+        raise InvalidFile(f"{source} is no finished run: it has no {RESULT}")
+    return source / MODEL if source.is_dir() else source
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -19,7 +19,6 @@ from datapruning.models.weights import validate_weights
 from datapruning.runs.model_file import ModelDescription, parse_description
 from datapruning.utils.records import Record, parse_record
 
-SUFFIXES = (".safetensors", ".pth", ".pt")
 NESTED_KEYS = ("state_dict", "model_state_dict", "model", "net")
 """Keys of the weights in checkpoints that hold other things too."""
 WRAPPERS = ("module.", "_orig_mod.")
@@ -38,11 +37,6 @@ class CheckpointMetadata(Record):
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[Annotated[float, Field(gt=0)], ...] = ()
-
-
-def is_weights_file(path: Path) -> bool:
-    """Whether a path is a file of weights, not a run folder."""
-    return path.suffix in SUFFIXES and not path.is_dir()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from datapruning.config.combinations import check_combination
 from datapruning.config.recipe import INHERIT_FROM_TRAIN, Recipe, read_recipe
 from datapruning.config.toml import at_line
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
@@ -14,8 +15,6 @@ from datapruning.models import check_model, meta_model
 from datapruning.models.training_check import check_training
 from datapruning.recipes import path_of
 from datapruning.runs.run_config import read_run_options
-from datapruning.training.self_distillation.factory import check_combination
-from datapruning.training.sparsity.prunable import prunable
 
 ASSUMED_CLASSES = 10
 """Number of classes that networks are built for where only decoding the dataset would tell it."""
@@ -117,6 +116,8 @@ def check_recipe(path: str | Path, images: InputShape | None = None) -> Recipe:
             raise InvalidValue(f"{at_first((table,), ('train',))}: {table}: {error}") from None
     if shape is not None and recipe.sparsity.sparsity:
         try:
+            from datapruning.training.sparsity.prunable import prunable
+
             prunable(meta_model(recipe.train.model, shape, classes))
         except InvalidValue as error:
             raise InvalidValue(f"{at_first(('sparsity',))}: {error}") from None

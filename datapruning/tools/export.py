@@ -20,10 +20,9 @@ from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, Output
 from datapruning.io.atomic import atomic_write
 from datapruning.io.npy import Array
 from datapruning.runs.context import WORKSPACE
+from datapruning.runs.run import model_path
 from datapruning.selection.draw import rank_descending
-from datapruning.tools.export_model import export_model
 from datapruning.tools.load import load_scores_or_subset
-from datapruning.training.sparsity.export import export_sparse_weights
 
 SUFFIXES = (".csv", ".parquet", ".txt", ".npy")
 METADATA_KEY = b"datapruning"
@@ -94,7 +93,12 @@ def export(
         if paths or data is not None:
             raise InvalidValue(f"{source} is a run folder: its weights have no paths; leave paths and data out")
         if sparse:
+            from datapruning.training.sparsity.export import export_sparse_weights
+
             return export_sparse_weights(Path(source), out)
+        model_path(Path(source))
+        from datapruning.tools.export_model import export_model
+
         return export_model(Path(source), out, with_preprocessing=with_preprocessing)
     if with_preprocessing:
         raise InvalidValue("only a network has preprocessing: name a run folder", parameter="with_preprocessing")

@@ -12,19 +12,15 @@ from datapruning.artifacts.metadata import Metadata
 from datapruning.artifacts.pred_probs import load_pred_probs
 from datapruning.artifacts.scores import load_scores
 from datapruning.artifacts.subset import load_subset
-from datapruning.data.loaders.ffcv import Beton
 from datapruning.data.registry import open_npz
 from datapruning.errors import InvalidFile, first_line
 from datapruning.evidence.manifests import MANIFEST
 from datapruning.evidence.recording import open_recording
 from datapruning.io.npz import read_meta
-from datapruning.io.tensors import load_tensors
 from datapruning.runs.result import RunResult, StudentResult, TeacherResult, TrainedResult
 from datapruning.runs.run import CONFIG, MODEL, Run
 from datapruning.runs.training_records import PrunedLayer
 from datapruning.selection.strategy import format_settings
-from datapruning.training.sparsity.export import load_sparse
-from datapruning.training.sparsity.masks import load_masks
 
 RESULT_LINES = ("role", "dataset", "model", "test_accuracy", "fraction", "kept", "total", "scorer", "kd_weight", "budget")
 """Entries of result.json that have a line each."""
@@ -126,24 +122,32 @@ def _pred_probs(path: Path) -> list[str]:
 
 
 def _masks(path: Path) -> list[str]:
+    from datapruning.training.sparsity.masks import load_masks
+
     masks, metadata = load_masks(path)
     layers = _layer_lines(metadata.sparsity.layers)
     return [f"{path}: masks of a pruned network, intact", f"  {masks}", *layers]
 
 
 def _sparse_weights(path: Path) -> list[str]:
+    from datapruning.training.sparsity.export import load_sparse
+
     weights = load_sparse(path).values()
     count, nonzero = sum(tensor.numel() for tensor in weights), sum(int((tensor != 0).sum()) for tensor in weights)
     return [f"{path}: sparse weights of a pruned network, intact", f"  {nonzero:,} of {count:,} numbers are not zero"]
 
 
 def _tensors(path: Path) -> list[str]:
+    from datapruning.io.tensors import load_tensors
+
     weights, metadata = load_tensors(path, external=True)
     count = sum(tensor.numel() for tensor in weights.values())
     return [f"{path}: {len(weights)} tensors of {count:,} numbers, intact", *(f"  {key}" for key in metadata)]
 
 
 def _beton(path: Path) -> list[str]:
+    from datapruning.data.loaders.ffcv import Beton
+
     beton = Beton(path)
     return [f"{path}: an FFCV cache of {len(beton):,} images of {'x'.join(map(str, beton.shape))}, intact"]
 
@@ -177,6 +181,8 @@ def _run(path: Path) -> list[str]:
     result = run.result(RunResult)
     if result is None:
         return [f"{path}: a run that is not finished{_progress(run)}; the command that started it resumes it", environment]
+    from datapruning.io.tensors import load_tensors
+
     weights, _ = load_tensors(path / MODEL)
     count = sum(tensor.numel() for tensor in weights.values())
     lines = [f"{path}: a finished run, intact ({count:,} numbers in {MODEL})"]
@@ -207,6 +213,8 @@ def _progress(run: Run) -> str:
     checkpoint = run.checkpoint_path()
     if not checkpoint.exists():
         return ""
+    from datapruning.io.tensors import load_tensors
+
     _, metadata = load_tensors(checkpoint)
     return f" (checkpoint after epoch {json.loads(metadata['state'])['epoch']})"
 

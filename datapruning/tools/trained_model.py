@@ -22,7 +22,7 @@ from datapruning.data.registry import open_dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
 from datapruning.models import create_model
 from datapruning.runs.model_file import ModelDescription, read_model
-from datapruning.runs.run import MODEL, RESULT, Run
+from datapruning.runs.run import Run, model_path
 from datapruning.training.checkpoint import load_weights
 
 BATCH_SIZE = 256
@@ -156,11 +156,7 @@ def load_model(source: str | Path, device: str = "auto") -> TrainedModel:
         InvalidFile: no finished run, broken, or weights without a description. InvalidValue: no such device.
         UnknownName, MissingPackage: a network that is not known here.
     """
-    path = Path(source)
-    if path.is_dir():
-        if not (path / RESULT).exists():
-            raise InvalidFile(f"{path} is no finished run: it has no {RESULT}")
-        path /= MODEL
+    path = model_path(Path(source))
     torch_device = resolve_device(device)
     weights, description = read_model(path)
     network = create_model(description.model, description.shape, len(description.class_names), seed=0)

@@ -20,7 +20,7 @@ from datapruning.runs.context import Context
 from datapruning.runs.result import RunResult, StudentResult
 from datapruning.runs.run import FinishedRun
 from datapruning.runs.training_records import ProbeResult
-from datapruning.teachers import SoftLabelCache
+from datapruning.teachers.soft_labels import SoftLabelCache
 from datapruning.training import trainer
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.schedules import planned_epochs

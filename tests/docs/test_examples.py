@@ -5,6 +5,7 @@ Only the recipes are shorter than those that come with the package.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -29,6 +30,7 @@ SHORTER = {
 """What the examples' recipes say instead."""
 SLOW_PAGES = {"README.md", "launchers.md", "report.md", "sweep.md"}
 """Pages whose examples take over 10 seconds."""
+NOTEBOOK = ROOT / "docs" / "first-steps.ipynb"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 OTHERS = ("cleanlab", "datasets", "ffcv", "fiftyone", "lightning", "transformers")
@@ -108,6 +110,20 @@ def test_a_page_runs_from_top_to_bottom(page: Path, dprune: Callable[..., Any], 
             assert command.code == 0, (step, command.err)
 
 
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "example"}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert (cell["execution_count"], cell["outputs"]) == (None, []), "it is committed without outputs"
+            exec(compile("".join(cell["source"]), str(NOTEBOOK), "exec"), names)
+    assert names["report"].page.exists()
+    assert len(names["labels"]) == 5
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_recipes")
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning")  # by lightning
@@ -134,7 +150,7 @@ def test_the_example_in_every_help_runs(dprune: Callable[..., Any], tmp_path: Pa
         assert command.code == 0, (example, command.err)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda p: p.name)
 def test_links_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (page.parent / target).exists(), target

@@ -14,7 +14,7 @@ from datapruning import scorers
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, MissingPackage
 from datapruning.evidence.embeddings import to_features
-from datapruning.evidence.gradients import gradient_norms
+from datapruning.evidence.gradient_norms import gradient_norms
 from datapruning.models import MODELS, create_model
 from datapruning.models.features import last_linear, penultimate
 from datapruning.runs.context import Context
@@ -90,7 +90,7 @@ def test_chunks_of_gradients_of_any_size_are_the_same(
     model = context.new_model("tinynet8", 0)
     norms_by_chunk = {}
     for memory in (1, 1 << 14, 1 << 28):  # one sample at a time, some, all
-        monkeypatch.setattr("datapruning.evidence.gradients.MAX_GRADIENT_NUMBERS", memory)
+        monkeypatch.setattr("datapruning.evidence.gradient_norms.MAX_GRADIENT_NUMBERS", memory)
         norms_by_chunk[memory] = gradient_norms(context, model, "all", "gradients")
     for norms in norms_by_chunk.values():
         assert norms.shape == (120,)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from datapruning import scorers
-from datapruning.evidence.gradients import Gradients, last_layer_norms, per_sample_norms
+from datapruning.evidence.gradient_norms import last_layer_norms, per_sample_norms
+from datapruning.evidence.gradients import Gradients
 from datapruning.models import create_model
 from datapruning.models.features import last_linear, penultimate
 

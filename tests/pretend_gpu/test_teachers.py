@@ -16,7 +16,8 @@ from datapruning.data.dataset import Dataset
 from datapruning.io.json import read_json
 from datapruning.runs.context import Context
 from datapruning.runs.training_records import Augmentation, KDSearch
-from datapruning.teachers import SoftLabelCache, TeacherLabels, load_teacher
+from datapruning.teachers.load import load_teacher
+from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.distillation.candidates import augmentations
 from datapruning.training.evaluate import accuracy
 from datapruning.training.losses import DistillationLoss

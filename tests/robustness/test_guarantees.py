@@ -24,8 +24,9 @@ from datapruning.data.image_folder.decode_cache import decode_splits
 from datapruning.data.image_folder.image_files import ImageFiles
 from datapruning.data.image_folder.stored_images import ImageFormat
 from datapruning.runs.context import Context
-from datapruning.teachers import SoftLabelCache, Teacher, load_teacher
+from datapruning.teachers.load import Teacher, load_teacher
 from datapruning.teachers.soft_label_store import ROWS, row_batches
+from datapruning.teachers.soft_labels import SoftLabelCache
 from datapruning.training.evaluate import batch_logits
 from datapruning.training.losses import CrossEntropy, DistillationLoss, kd_loss
 from datapruning.training.reproducibility import reproducible

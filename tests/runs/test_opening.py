@@ -49,8 +49,9 @@ def test_a_named_recipe_and_those_of_other_images_stay(
     assert "recipe:" not in capsys.readouterr().err
 
 
-def test_a_gpu_keeps_the_recipe_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gpu_keeps_the_recipe_of_the_dataset(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     data = replace(make_dataset(16, side=32), name="cifar10")
-    assert opening._default_recipe(data, torch.device("cuda")) == "cifar10"
-    assert opening._default_recipe(data, torch.device("cpu")) == "cifar10-fast"
+    monkeypatch.setattr(opening, "resolve_device", torch.device)
+    assert opening._default_recipe(data, "cuda") == "cifar10"
+    assert opening._default_recipe(data, "cpu") == "cifar10-fast"
     assert capsys.readouterr().err.count("recipe:") == 1

@@ -37,7 +37,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def run(tmp_path: Path) -> Run:
     """Make a claimed run."""
     run = Run(tmp_path / "deep" / "run")
-    with run.open(RECIPE, TABLES, OPTIONS, HERE):
+    with run.open(RECIPE, TABLES, OPTIONS, lambda: HERE):
         pass
     return run
 
@@ -54,13 +54,13 @@ def test_a_new_folder_is_claimed_with_resolved_settings(run: Run) -> None:
 
 def test_an_empty_folder_is_free(tmp_path: Path) -> None:
     (tmp_path / ".hidden").touch()
-    with Run(tmp_path).open(RECIPE, TABLES, OPTIONS, HERE):
+    with Run(tmp_path).open(RECIPE, TABLES, OPTIONS, lambda: HERE):
         assert (tmp_path / "config.toml").exists()
 
 
 def test_the_same_run_is_claimed_again_and_keeps_its_environment(run: Run) -> None:
     before = content(run.folder)
-    with Run(run.folder).open(Recipe(name="renamed"), TABLES, OPTIONS, Environment(**{**dict(HERE), "threads": 64})):
+    with Run(run.folder).open(Recipe(name="renamed"), TABLES, OPTIONS, lambda: Environment(**{**dict(HERE), "threads": 64})):
         assert content(run.folder) == before
         assert Run(run.folder).environment == HERE
 
@@ -70,19 +70,19 @@ def test_a_run_is_finished_on_the_kind_of_device_that_began_it(run: Run) -> None
     elsewhere = Environment(**{**dict(HERE), "device": "cuda:1"})
     with (
         pytest.raises(IncompatibleInputs, match=r"begun on the device cpu, not on cuda, .*: resume there, or name another"),
-        Run(run.folder).open(RECIPE, TABLES, OPTIONS, elsewhere),
+        Run(run.folder).open(RECIPE, TABLES, OPTIONS, lambda: elsewhere),
     ):
         raise AssertionError("claimed")
     assert content(run.folder) == before
     (run.folder / "result.json").write_text("{}")
-    with Run(run.folder).open(RECIPE, TABLES, OPTIONS, elsewhere):
+    with Run(run.folder).open(RECIPE, TABLES, OPTIONS, lambda: elsewhere):
         pass  # a finished run is read anywhere
 
 
 def test_partial_files_of_killed_processes_are_removed(run: Run) -> None:
     (run.folder / ".result.json.1a2b3c.part").write_text("half")
     (run.folder / ".custom.part").touch()
-    with Run(run.folder).open(RECIPE, TABLES, OPTIONS, HERE):
+    with Run(run.folder).open(RECIPE, TABLES, OPTIONS, lambda: HERE):
         assert {path.name for path in run.folder.glob(".*.part")} == {".custom.part"}
 
 
@@ -93,13 +93,13 @@ def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
         (RECIPE, RunOptions(**{**dict(OPTIONS), "teacher": ("t",)}), "run.teacher"),
         (Recipe(name="custom", train=TrainConfig(lr=0.5)), OPTIONS, "train.lr is 0.1 there, 0.5 here"),
     ):
-        with pytest.raises(OutputExists, match=message), Run(run.folder).open(recipe, TABLES, options, HERE):
+        with pytest.raises(OutputExists, match=message), Run(run.folder).open(recipe, TABLES, options, lambda: HERE):
             raise AssertionError("claimed")
     assert content(run.folder) == before
 
 
 def test_settings_that_a_run_does_not_depend_on_may_differ(run: Run) -> None:
-    with Run(run.folder).open(Recipe(name="custom", proxy=TrainConfig(lr=0.5)), TABLES, OPTIONS, HERE):
+    with Run(run.folder).open(Recipe(name="custom", proxy=TrainConfig(lr=0.5)), TABLES, OPTIONS, lambda: HERE):
         pass
 
 
@@ -112,14 +112,14 @@ def test_an_output_path_with_other_content_is_unchanged(tmp_path: Path, content:
     else:
         position.write_text("the only copy")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(OutputExists, match="custom"), Run(position).open(RECIPE, TABLES, OPTIONS, HERE):
+    with pytest.raises(OutputExists, match="custom"), Run(position).open(RECIPE, TABLES, OPTIONS, lambda: HERE):
         raise AssertionError("claimed")
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_broken_config_is_refused(run: Run) -> None:
     (run.folder / "config.toml").write_text("[run")
-    with pytest.raises(InvalidFile, match=r"config\.toml"), Run(run.folder).open(RECIPE, TABLES, OPTIONS, HERE):
+    with pytest.raises(InvalidFile, match=r"config\.toml"), Run(run.folder).open(RECIPE, TABLES, OPTIONS, lambda: HERE):
         raise AssertionError("claimed")
 
 

@@ -27,7 +27,8 @@ from datapruning.report.teacher_predictions import TeacherPredictions, predict_s
 from datapruning.runs.context import Context
 from datapruning.runs.result import StudentResult, TeacherResult
 from datapruning.runs.run import FinishedRun, Run
-from datapruning.teachers.load import load_early_teachers, load_teacher, parse_teacher_path
+from datapruning.teachers.load import load_early_teachers, load_teacher
+from datapruning.teachers.paths import parse_teacher_path
 from datapruning.teachers.prepare import load_teachers
 from datapruning.training.callbacks import Callback
 from datapruning.training.early_checkpoints import KeepCheckpoints

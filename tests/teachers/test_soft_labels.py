@@ -17,8 +17,9 @@ from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.json import read_json, write_json
 from datapruning.models.weights import hash_weights
 from datapruning.runs.context import Context
-from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels, load_teacher
+from datapruning.teachers.load import Teacher, load_teacher
 from datapruning.teachers.soft_label_store import row_batches
+from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.evaluate import batch_logits
 from tests.helpers.read_only import read_only
 

@@ -20,7 +20,8 @@ import datapruning as dp
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.json import read_json
 from datapruning.runs.context import Context
-from datapruning.teachers import SoftLabelCache, load_teacher
+from datapruning.teachers.load import load_teacher
+from datapruning.teachers.soft_labels import SoftLabelCache
 from datapruning.utils.system import PROJECT_ROOT
 
 TOTAL, CLASSES = 30, 10

@@ -1,16 +1,18 @@
 """`advise`: the smallest fraction whose students stay within a tolerance of a training on everything."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from datapruning.analysis.advise.answer import FILE, Answer, answer_message, curve_table, has_equal_compute, make_answer
 from datapruning.analysis.advise.cost import AdviceCost, add_costs, estimate_message
 from datapruning.analysis.advise.curve import Curve, PilotResults, fit_curve, leakage_correction, sorted_results
+from datapruning.analysis.advise.holdout_result import RANDOM, HoldoutResult
 from datapruning.analysis.advise.other_budget import read_other_budget
-from datapruning.analysis.advise.pilots import RANDOM, HoldoutResult, PilotRunner
 from datapruning.analysis.advise.plan import Pilot, next_pilot
 from datapruning.analysis.advise.random_baseline import RandomBaseline, compare_with_random
 from datapruning.analysis.advise.request import AdviceRequest, resolve_request
@@ -20,10 +22,12 @@ from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.shared_artifacts import needs_evidence, open_store
 from datapruning.io.json import write_json
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
-from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import info
 from datapruning.utils.fraction import describe_kept
 from datapruning.version import __version__
+
+if TYPE_CHECKING:
+    from datapruning.analysis.advise.pilots import PilotRunner
 
 FORMAT = {"format": "datapruning.advice", "version": 1}
 MAX_PILOTS = 24
@@ -98,6 +102,9 @@ def advise(
     folder = Path(out) if out is not None else context.artifact_path("advice", name, request.identity)
     store = open_store(folder, request.identity)
     info(estimate_message(request, sum(1 for _ in store.trials())))
+    from datapruning.analysis.advise.pilots import PilotRunner
+    from datapruning.training.reproducibility import reproducible
+
     runner = PilotRunner(request, store)
     reference = runner.reference()
     stderr = math.sqrt(reference.accuracy * (100 - reference.accuracy) / len(request.split.holdout))

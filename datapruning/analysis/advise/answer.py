@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datapruning.analysis.advise.cost import AdviceCost, saved_share
 from datapruning.analysis.advise.curve import CONFIDENCE, Curve, PilotResults, fit_curve, interval
-from datapruning.analysis.advise.pilots import HoldoutResult
+from datapruning.analysis.advise.holdout_result import HoldoutResult
 from datapruning.analysis.advise.plan import MAX_FRACTION
 from datapruning.runs.context import Context
 from datapruning.utils.fraction import kept_count

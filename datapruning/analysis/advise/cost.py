@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from datapruning.analysis.advise.pilots import RANDOM, HoldoutResult
+from datapruning.analysis.advise.holdout_result import RANDOM, HoldoutResult
 from datapruning.analysis.advise.plan import MAX_FRACTION, MIN_NEAR_PILOTS, MIN_PILOTS, ladder
 from datapruning.analysis.advise.request import AdviceRequest
 from datapruning.config.training import TrainConfig

@@ -16,7 +16,6 @@ from datapruning.analysis.advise.answer import (
     tolerance_result,
 )
 from datapruning.analysis.advise.curve import fit_curve, leakage_correction, sorted_results
-from datapruning.analysis.advise.pilots import PilotRunner
 from datapruning.analysis.advise.request import AdviceRequest
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.shared_artifacts import open_store
@@ -54,6 +53,8 @@ def read_other_budget(request: AdviceRequest, name: str, tolerance: float) -> Ot
     folder = other.context.artifact_path("advice", name, other.identity)
     if not (folder / FILE).exists():
         return None
+    from datapruning.analysis.advise.pilots import PilotRunner
+
     runner = PilotRunner(other, open_store(folder, other.identity))
     reference, pilots = runner.reference(), dict(runner.finished_pilots())
     correction = leakage_correction(reference.accuracy, [teacher.accuracy for teacher in runner.given_teachers()])

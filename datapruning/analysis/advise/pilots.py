@@ -6,7 +6,6 @@ teacher and student are trained alike, that is the reference itself, and costs n
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from datapruning.analysis.advise.holdout_result import RANDOM, HoldoutResult
 from datapruning.analysis.advise.plan import Pilot
 from datapruning.analysis.advise.request import AdviceRequest
 from datapruning.artifacts.scorer import Samples, Scorer
@@ -43,38 +43,8 @@ from datapruning.utils.fraction import kept_count
 from datapruning.utils.hashing import config_hash
 
 REFERENCE, TEACHER, PILOT, GIVEN_TEACHER = "reference", "teacher", "pilot", "given teacher"
-RANDOM_PILOT, RANDOM = "random pilot", "random"
+RANDOM_PILOT = "random pilot"
 MODEL, STATE = "model.safetensors", "state.safetensors"
-
-
-@dataclass(frozen=True)
-class HoldoutResult:
-    """A network's accuracy on the hold-out, and what it cost.
-
-    Attributes:
-        correct: Bool [holdout], which samples it classifies correctly.
-        accuracy: In percent.
-        kept: Number of samples it was trained on.
-        samples_seen: In training, with repeats.
-        forward_passes: Samples of which soft labels or predictions were computed.
-        flops: Floating-point operations of all these passes, each by its network.
-        seconds: Of the training.
-        trial_seconds: Of all that the trial did.
-    """
-
-    correct: NDArray[np.bool_]
-    accuracy: float
-    kept: int
-    samples_seen: int
-    forward_passes: int
-    flops: int
-    seconds: float
-    trial_seconds: float
-
-    def summary(self) -> dict[str, float]:
-        """The numbers that advice.json lists."""
-        keys = ("accuracy", "kept", "samples_seen", "forward_passes", "flops", "seconds")
-        return {key: getattr(self, key) for key in keys}
 
 
 def initial_objective(context: Context, labels: SoftLabels, ids: NDArray[np.int64], epochs: int) -> Loss:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datapruning.analysis.advise.curve import run_noise
-from datapruning.analysis.advise.pilots import HoldoutResult
+from datapruning.analysis.advise.holdout_result import HoldoutResult
 from datapruning.analysis.advise.plan import Pilot
 
 NUM_STDERRS = 2

@@ -1,8 +1,10 @@
 """The request for an advice, with all checks before anything is trained or written."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +17,12 @@ from datapruning.evidence.collect import evidence_tables
 from datapruning.experiments.sweep.shared_artifacts import check_evidence, teacher_folders
 from datapruning.runs.context import Context
 from datapruning.scorers import get_scorer
-from datapruning.teachers.load import LoadedTeacher
-from datapruning.teachers.prepare import load_teachers
+from datapruning.teachers.paths import check_teacher
 from datapruning.training.distillation.prior import read_prior
 from datapruning.utils.hashing import hash_permutation
+
+if TYPE_CHECKING:
+    from datapruning.teachers.load import LoadedTeacher
 
 HOLDOUT_KEY = 0xAD7D6
 MAX_HOLDOUT_SAMPLES = 5000
@@ -99,7 +103,13 @@ def resolve_request(context: Context, scorer: str, teachers: Teachers, seed: int
     resolved = get_scorer(scorer)
     check_evidence(context, [resolved])
     folders = teacher_folders(teachers)
-    given = tuple(load_teachers(context, folders)) if folders else ()
+    given: tuple[LoadedTeacher, ...] = ()
+    if folders:
+        for folder in folders:
+            check_teacher(folder)
+        from datapruning.teachers.prepare import load_teachers
+
+        given = tuple(load_teachers(context, folders))
     return AdviceRequest(context, split, resolved, given, seed)
 
 

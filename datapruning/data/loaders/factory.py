@@ -1,21 +1,38 @@
 """The device and the loader that "auto" stands for."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from datapruning.data.dataset import Dataset
-from datapruning.data.loaders.loader import Loader
-from datapruning.data.loaders.split_loaders import InMemoryLoader, MmapLoader
 from datapruning.errors import InvalidValue, UnknownName
 from datapruning.utils.processes import num_processes
 
+if TYPE_CHECKING:
+    import torch
+
+    from datapruning.data.loaders.loader import Loader
+
 LOADERS = ("auto", "ffcv", "mmap", "memory")
 MIN_FFCV_BYTES = 2**24
-"""Bytes of data in memory, below which FFCV takes longer to start (4 s, compiling) than it could ever save."""
+"""Bytes of data in memory, below which writing a cache takes longer (4 s, to import FFCV) than it could ever save."""
+
+
+def check_names(device: str, loader: str) -> None:
+    """Refuse what is the name of no device or loader; torch is not asked whether the device is there.
+
+    Raises:
+        InvalidValue, UnknownName: see `resolve_device` and `resolve_loader`.
+    """
+    if not re.fullmatch(r"auto|(cpu|cuda)(:(0|[1-9]\d?))?", device):
+        raise InvalidValue(f"device '{device}' is not one of auto, cpu, cuda, cuda:N", parameter="device")
+    if loader not in LOADERS:
+        raise UnknownName("loader", loader, LOADERS)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -24,14 +41,12 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         InvalidValue: there is no such device.
     """
+    check_names(name, "auto")
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise InvalidValue(f"device '{name}' is not one of auto, cpu, cuda, cuda:N", parameter="device")
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InvalidValue("torch finds no GPU for the device 'cuda'; use cpu", parameter="device")
     count = torch.cuda.device_count() if device.type == "cuda" else 0
@@ -65,12 +80,13 @@ def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
     Raises:
         UnknownName: no such loader.
     """
-    if name not in LOADERS:
-        raise UnknownName("loader", name, LOADERS)
+    check_names("auto", name)
     if name != "auto":
         return name
     size = dataset.train.images.nbytes + dataset.test.images.nbytes
     if device.type == "cuda":
+        import torch
+
         free, _ = torch.cuda.mem_get_info(device)
         if free > 4 * size:
             return "memory"
@@ -83,6 +99,8 @@ def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
 
 def open_loader(dataset: Dataset, role: str, kind: str, device: torch.device, cache_root: Path) -> Loader:
     """The loader of the split `role` ("train" or "test"); FFCV's writes the cache first if it is missing."""
+    from datapruning.data.loaders.split_loaders import InMemoryLoader, MmapLoader
+
     if kind == "memory":
         return InMemoryLoader(dataset.split(role), device)
     if kind == "mmap":

@@ -1,24 +1,23 @@
 """The FFCV loader, which avoids the pitfalls of FFCV 1.0.2 (docs/ffcv.md lists them; each has a test).
 
-Only FFCV's format and its compiled decoder are used. FFCV's own Loader keeps tables and Python dictionaries of every sample
-in memory, and follows whatever pointers the file holds; here the tables stay in the file, and are checked once against its
-size. The order comes from the caller, every batch has memory of its own, a worker's exception reaches the caller instead of
-leaving it waiting, and torch's thread count stays as it was.
+FFCV writes the file; raw images are read from it by one gather over a memory map, in a thread that reads ahead. FFCV's own
+Loader keeps tables and Python dictionaries of every sample in memory, and follows whatever pointers the file holds; here the
+tables stay in the file, and are checked once against its size. The order comes from the caller, every batch has memory of
+its own, and a worker's exception reaches the caller instead of leaving it waiting.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.data.loaders.ffcv_cache import import_ffcv, torch_threads_kept
+from datapruning.data.loaders.ffcv_format import ALLOCATION, FIELD, FIELDS, HEADER, SAMPLE, VERSION, image_shape
 from datapruning.data.loaders.loader import Batch, make_batches, validate_batches
 from datapruning.data.loaders.prefetch import prefetch
 from datapruning.errors import InvalidFile, LoaderError, first_line
@@ -27,7 +26,6 @@ from datapruning.io.npy import READ_ERRORS
 from datapruning.io.regular_file import open_regular_file
 from datapruning.utils.upload import pinned
 
-FIELDS = ("image", "label", "id")
 REWRITE_HINT = "delete it to have it written again"
 
 
@@ -36,32 +34,29 @@ class Beton:
 
     Raises:
         InvalidFile: no `.beton`, a truncated one, or one with other fields.
-        MissingPackage: FFCV is not installed.
     """
 
     def __init__(self, path: Path) -> None:
-        ffcv = import_ffcv()
         self.path = path
         try:
             verify_checksum(path, REWRITE_HINT, external=True)
-            self.shape, samples = _tables(ffcv.types, path)
+            self.shape, samples = _tables(path)
         except FileNotFoundError:
             raise InvalidFile(f"{path} is not there") from None
-        except (*READ_ERRORS, AssertionError) as error:
+        except READ_ERRORS as error:
             raise InvalidFile(f"{path} is not a whole .beton file ({first_line(error)}); {REWRITE_HINT}") from None
-        self._pointers: NDArray[np.uint64] = samples["f0"]
-        self._ids: NDArray[np.int64] = samples["f2"]
-        self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))
-        self._decoder = _decoder(self.shape)
+        self._pointers: NDArray[np.uint64] = samples["image"]
+        self._ids: NDArray[np.int64] = samples["id"]
+        file, size = np.asarray(np.memmap(path, np.uint8, "r")), prod(self.shape)
+        self._runs = as_strided(file, (len(file) - size + 1, size), (1, 1), writeable=False)  # an image may begin anywhere
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def read(self, positions: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """(images, sample ids) at `positions`, in new arrays. Other Python threads run meanwhile."""
-        images = np.empty((len(positions), *self.shape), np.uint8)
-        self._decoder(positions, images, self._pointers, self._bytes)
-        return images, self._ids[positions]
+        images = self._runs[self._pointers[positions].astype(np.int64)]
+        return images.reshape(-1, *self.shape), self._ids[positions]
 
 
 class FFCVLoader:
@@ -71,7 +66,7 @@ class FFCVLoader:
     (`dprune cache --subset`).
 
     Raises:
-        InvalidFile: no `.beton`, or one of another number of samples. MissingPackage: FFCV is not installed.
+        InvalidFile: no `.beton`, or one of another number of samples.
     """
 
     kind = "ffcv"
@@ -121,55 +116,30 @@ class FFCVLoader:
         return positions.astype(np.uint64)
 
 
-def _tables(types: Any, path: Path) -> tuple[tuple[int, ...], NDArray[Any]]:
+def _tables(path: Path) -> tuple[tuple[int, ...], NDArray[np.void]]:
     """The shape of the images and the memory-mapped table of samples, after checking that the file is complete."""
     with open_regular_file(path) as (_, size):
-        header = np.fromfile(path, types.HeaderType, count=1)[0]
-    if header["version"] != types.CURRENT_VERSION:
+        header = np.fromfile(path, HEADER, count=1)[0]
+    if header["version"] != VERSION:
         raise ValueError(f"format version {header['version']}")
     if header["num_fields"] != len(FIELDS):
         raise ValueError(f"{header['num_fields']} fields instead of {len(FIELDS)}")
-    descriptions = np.fromfile(path, types.FieldDescType, count=len(FIELDS), offset=types.HeaderType.itemsize)
-    names = tuple(bytes(name).rstrip(b"\0").decode() for name in descriptions["name"])
-    if names != FIELDS:
+    fields = np.fromfile(path, FIELD, count=len(FIELDS), offset=HEADER.itemsize)
+    names = [bytes(name).rstrip(b"\0").decode() for name in fields["name"]]
+    if names != list(FIELDS):
         raise ValueError(f"fields {', '.join(names)} instead of {', '.join(FIELDS)}")
-    field_types = [types.TYPE_ID_HANDLER.get(int(number)) for number in descriptions["type_id"]]
-    if field_types != [types.NDArrayField, types.IntField, types.IntField]:
+    if fields["type_id"].tolist() != list(FIELDS.values()):
         raise ValueError("images are no arrays, or labels and ids no whole numbers")
-    handlers = types.get_handlers(descriptions)
-    image = handlers[0]
-    if image.dtype != np.uint8:
-        raise ValueError("images are no uint8 arrays")
-    start = types.HeaderType.itemsize + descriptions.nbytes
-    count, allocations = int(header["num_samples"]), int(header["alloc_table_ptr"])
-    shape, element = tuple(int(n) for n in image.shape), int(image.element_size)
-    if len(shape) != 3 or min(shape) < 1 or element != prod(shape) or element > allocations:
+    shape = image_shape(fields["arguments"][0])
+    start = HEADER.itemsize + fields.nbytes
+    count, allocations, element = int(header["num_samples"]), int(header["alloc_table_ptr"]), prod(shape)
+    if element > allocations:
         raise ValueError(f"images of {element:,} bytes and shape {list(shape)}")
-    if count < 1 or allocations + count * types.ALLOC_TABLE_TYPE.itemsize != size:
+    if count < 1 or allocations + count * ALLOCATION.itemsize != size:
         raise ValueError("truncated")
-    kind = types.get_metadata_type(handlers)
-    if start + count * kind.itemsize > allocations:
+    if start + count * SAMPLE.itemsize > allocations:
         raise ValueError("its table of samples lies outside the file")
-    samples = np.asarray(np.memmap(path, kind, "r", offset=start, shape=count))
-    if not start <= int(samples["f0"].min()) <= int(samples["f0"].max()) <= allocations - element:
+    samples = np.asarray(np.memmap(path, SAMPLE, "r", offset=start, shape=count))
+    if not start <= int(samples["image"].min()) <= int(samples["image"].max()) <= allocations - element:
         raise ValueError("images outside the file")
     return shape, samples
-
-
-@cache
-def _decoder(shape: tuple[int, ...]) -> Any:
-    """FFCV's decoder for uint8 images of `shape`, compiled: (positions, destination, pointers, file) -> destination."""
-    ffcv = import_ffcv()
-    compiler = ffcv.pipeline.compiler.Compiler
-    field = ffcv.fields.NDArrayField(np.dtype(np.uint8), shape)
-    size = np.uint64(field.element_size)
-
-    def bytes_at(pointer: np.uint64, file: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return file[pointer : pointer + size]
-
-    with torch_threads_kept():
-        compiler.set_num_threads(1)
-    decoder = field.get_decoder_class()()
-    decoder.accept_field(field)
-    decoder.accept_globals(None, compiler.compile(bytes_at))
-    return compiler.compile(decoder.generate_code())

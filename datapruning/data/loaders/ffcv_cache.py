@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset, Split
@@ -53,6 +52,8 @@ def import_ffcv() -> Any:
 @contextmanager
 def torch_threads_kept() -> Iterator[None]:
     """Restore torch's thread count afterwards: FFCV calls torch.set_num_threads, which changes float sums."""
+    import torch
+
     threads = torch.get_num_threads()
     try:
         yield

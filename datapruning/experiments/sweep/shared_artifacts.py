@@ -14,7 +14,7 @@ from datapruning.io.trial_store import Trial, TrialStore
 from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun
 from datapruning.scorers import get_scorer
-from datapruning.teachers.prepare import load_teachers
+from datapruning.teachers.paths import check_teacher
 from datapruning.training.schedules import planned_samples
 
 SCORE_SEED = 0
@@ -67,6 +67,12 @@ def name_teachers(context: Context, folders: Sequence[Path]) -> dict[str, tuple[
         InvalidFile, IncompatibleInputs: One is no finished run on this data.
         InvalidValue: The same network twice.
     """
+    if not folders:
+        return {}
+    for folder in folders:
+        check_teacher(folder)
+    from datapruning.teachers.prepare import load_teachers
+
     teachers: dict[str, tuple[str, Path]] = {}
     for teacher in load_teachers(context, folders):
         key = teacher.weights_hash[:HASH_LENGTH]

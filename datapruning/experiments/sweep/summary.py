@@ -12,7 +12,6 @@ from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.variants import student_context
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_epochs, planned_samples
-from datapruning.training.sparsity.prune import describe_plan
 from datapruning.utils.console import info
 from datapruning.utils.cost import FORWARD_PASS_COST
 
@@ -50,6 +49,8 @@ def print_plan(context: Context, status: SweepStatus, local_jobs: int, num_retri
     for spec in students:
         recipe = student_context(context, spec).recipe
         if recipe.sparsity.sparsity:
+            from datapruning.training.sparsity.prune import describe_plan
+
             kept = describe_plan(context.new_model(recipe.train.model, 0), recipe.sparsity)
             criteria.setdefault(kept, []).append(recipe.sparsity.criterion)
     for kept, names in criteria.items():

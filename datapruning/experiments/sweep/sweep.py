@@ -119,11 +119,11 @@ def sweep(
     if jobs is not None:
         check_reopens(context)
     grid = make_grid(context.data.total, fractions, scorers, kd_weights, seeds)
+    check_evidence(context, [get_scorer(name) for name in grid.scorers])
     context, variants = find_variants(context, sparsity, criterion, self_distill)
     local = local_context(context)
     with quiet():
         check_variants(local, variants, grid.kd_weights)
-    check_evidence(context, [get_scorer(name) for name in grid.scorers])
     named = name_teachers(local, teacher_folders(teachers))
     grid = replace(grid, variants=variants, teachers={key: name for key, (name, _) in named.items()})
     identity = {

@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from datapruning.config.combinations import check_combination
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.grid import parse_list, unique
 from datapruning.experiments.sweep.spec import BASE, StudentSpec
 from datapruning.runs.context import Context
-from datapruning.training.self_distillation.factory import check_combination
-from datapruning.training.sparsity.prune import check_epsd
+from datapruning.training.sparsity.check import check_epsd
 
 
 def find_variants(

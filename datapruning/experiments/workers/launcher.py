@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
-import torch
 from pydantic import ValidationError
 
 from datapruning.data.dataset import Dataset
@@ -80,13 +79,19 @@ def find_launcher(name: str, settings: Sequence[str] | Mapping[str, str] = ()) -
 def visible_gpus(variables: Mapping[str, str]) -> list[str]:
     """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
     shown = variables.get("CUDA_VISIBLE_DEVICES")
+    import torch
+
     count = torch.cuda.device_count()
     return [str(number) for number in range(count)] if shown is None else shown.split(",")[:count]
 
 
 def has_device(device: str) -> bool:
     """Whether this machine has the device."""
-    return not device.startswith("cuda") or torch.cuda.is_available()
+    if not device.startswith("cuda"):
+        return True
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def open_worker_context(data: DatasetOrContext, launcher: Launcher, **settings: Unpack[ContextSettings]) -> Context:
@@ -105,12 +110,15 @@ def open_worker_context(data: DatasetOrContext, launcher: Launcher, **settings: 
     context = as_context(data, **settings)
     if local_device == device:
         return context
-    return replace(context, device=torch.device(device), loader_kind=settings.get("loader", "auto"))  # resolved there
+    hardware = replace(context.hardware, device_name=device, loader_name=settings.get("loader", "auto"), is_remote=True)
+    return replace(context, hardware=hardware)
 
 
 def local_context(context: Context) -> Context:
     """The context in which this machine itself can build networks, whatever device the workers have."""
-    return context if has_device(context.device.type) else replace(context, device=torch.device("cpu"))
+    if has_device(context.device.type):
+        return context
+    return replace(context, hardware=replace(context.hardware, device_name="cpu", is_remote=False))
 
 
 def _split(setting: str) -> tuple[str, str]:

@@ -1,12 +1,17 @@
 """What `--kd-weight auto` may choose from: KD weight, temperature, augmentation, teacher."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from datapruning.runs.context import Context
 from datapruning.runs.training_records import LABELS_ONLY, Augmentation, Candidate
-from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss, SoftLabels
+
+if TYPE_CHECKING:
+    from datapruning.training.losses import Loss, SoftLabels
 
 WEIGHTS = (0.25, 0.5, 0.75, 0.9, 1.0)
 TEMPERATURES = (2.0, 4.0, 8.0, 20.0, 50.0)
@@ -85,6 +90,8 @@ def context_for(context: Context, candidate: Candidate) -> Context:
 
 def loss_for(context: Context, labels: SoftLabels | None, candidate: Candidate) -> Loss:
     """The loss of a candidate: with the soft labels of its teacher, or cross-entropy."""
+    from datapruning.training.losses import CrossEntropy, DistillationLoss
+
     smoothing = context.recipe.train.label_smoothing
     if labels is None or candidate.labels_only:
         return CrossEntropy(smoothing)

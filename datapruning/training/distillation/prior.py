@@ -7,20 +7,24 @@ coefficients are fitted by `benchmarks/fit_prior.py` (table in benchmarks/result
 fitted on).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import softmax
 
 from datapruning.errors import InvalidFile
 from datapruning.io.json import read_json
 from datapruning.runs.training_records import Candidate, Regime
-from datapruning.training.losses import SoftLabels
 from datapruning.utils.records import Record, parse_record
+
+if TYPE_CHECKING:
+    from datapruning.training.losses import SoftLabels
 
 SHIPPED = Path(__file__).with_name("prior.json")
 MAX_CONFIDENCE = 0.9999
@@ -146,6 +150,8 @@ def measure_regime(
     `labels` are the teacher's for their first view, `targets` int64 [N] the labels of the dataset. Several teachers count as
     the mean of their probabilities.
     """
+    from torch import softmax
+
     correct = confidence = 0.0
     for part in np.split(ids, range(CHUNK, len(ids), CHUNK)):
         probs = softmax(labels[part, 0], dim=2).mean(0).numpy()

@@ -1,11 +1,9 @@
-"""From a recipe to its method of self-distillation, and the combinations of settings that are refused."""
+"""From a recipe to its method of self-distillation."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.config.recipe import Recipe
 from datapruning.config.self_distillation import SelfDistillConfig
-from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.training.losses import SoftLabels
 from datapruning.training.schedules import planned_epochs
@@ -54,33 +52,3 @@ def describe_self_distillation(settings: SelfDistillConfig) -> str:
     times = f"{settings.compute:.3g} times " if settings.compute > 1 else ""
     extra = EXTRA_COMPUTE.get(settings.method, "")
     return f"self-distillation: {settings.method} ({numbers}); {extra}{times}the compute of plain training"
-
-
-def check_combination(recipe: Recipe) -> None:
-    """Refuse settings that exclude each other.
-
-    Raises:
-        InvalidValue: self-distillation with dynamic pruning, with gradient accumulation, with CutMix or with mixup.
-    """
-    others = (
-        ("infobatch", recipe.train.infobatch, 0),
-        ("train.grad_accum_steps", recipe.train.grad_accum_steps, 1),
-        ("cutmix.prob", recipe.cutmix.prob, 0),
-        ("mixup.prob", recipe.mixup.prob, 0),
-    )
-    for key, value, neutral in others:
-        if recipe.self_distill.enabled and value != neutral:
-            raise InvalidValue(
-                f"self-distillation ({recipe.self_distill.method}) and {key} {value:g} do not go together: set one of them "
-                f"to none or {neutral}"
-            )
-
-
-def check_pairs(context: Context, kept: NDArray[np.int64]) -> None:
-    """Where the method pairs samples of a class, refuse kept samples without a partner.
-
-    Raises:
-        InvalidValue: naming the classes.
-    """
-    if context.recipe.self_distill.method == "cs-kd":
-        ClassPairs(kept, context.data.train.labels)

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Batch
-from datapruning.errors import InvalidValue
-from datapruning.models import meta_model
 from datapruning.models.flops import network_flops
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
@@ -112,29 +110,6 @@ def prune_at_init(
     num_passes = round(num_samples * passes)
     flops = passes_flops(network_flops(model), num_passes)
     return PruningResult(masks, record, ComputeCost(num_passes, 0, seconds, flops))
-
-
-def check_epsd(context: Context, weight: float | None) -> None:
-    """Refuse what cannot be pruned, before anything is trained; print what will be kept.
-
-    Raises:
-        InvalidValue: nothing to prune, "epsd" without a loss of its own, "kd" without a teacher.
-    """
-    settings, self_distill = context.recipe.sparsity, context.recipe.self_distill
-    if not settings.sparsity:
-        return
-    if settings.criterion == "epsd" and settings.loss == "kd" and weight == 0:
-        raise InvalidValue(
-            'sparsity.loss = "kd" takes the saliency of the teacher\'s loss, but with KD weight 0 there is no teacher'
-        )
-    if settings.criterion == "epsd" and settings.loss == "self-distill" and not self_distill.enabled:
-        raise InvalidValue(
-            "epsd takes the saliency of a self-distillation loss: name a method (cs-kd, ps-kd, dlb, tf-kd), or "
-            "prune by the labels alone with the criterion prospr",
-            parameter="self_distill",
-        )
-    model = meta_model(context.recipe.train.model, context.shape, context.data.classes)
-    info(f"student: {describe_plan(model, settings)}, by {settings.criterion}")
 
 
 def load_or_make_masks(

@@ -22,7 +22,8 @@ from datapruning.data.loaders.split_loaders import InMemoryLoader
 from datapruning.errors import InvalidValue
 from datapruning.io.json import read_json
 from datapruning.runs.context import Context
-from datapruning.teachers import SoftLabelCache, load_teacher
+from datapruning.teachers.load import load_teacher
+from datapruning.teachers.soft_labels import SoftLabelCache
 from datapruning.training.evaluate import batch_logits
 
 COUNT = 90

@@ -26,6 +26,15 @@ ffcv = pytest.importorskip("ffcv", reason="FFCV is not installed", exc_type=Impo
 
 from datapruning.data.loaders.ffcv import Beton, FFCVLoader  # noqa: E402
 from datapruning.data.loaders.ffcv_cache import import_ffcv, write_beton  # noqa: E402
+from datapruning.data.loaders.ffcv_format import (  # noqa: E402
+    ALLOCATION,
+    FIELD,
+    FIELDS,
+    HEADER,
+    SAMPLE,
+    VERSION,
+    image_shape,
+)
 
 CPU = torch.device("cpu")
 COUNT, SHAPE = 200, (8, 8, 3)
@@ -161,6 +170,24 @@ def test_a_missing_package_is_named_in_one_line(absent: str, monkeypatch: pytest
     assert absent in line
     assert "datapruning-toolkit[ffcv]" in line
     assert "choose the loader memory" in line
+
+
+def test_a_cache_is_read_without_ffcv(path: Path, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ffcv", None)
+    (batch,) = FFCVLoader(path, split.labels, CPU).read([np.array([7, 3, 7])])
+    np.testing.assert_array_equal(batch.images, split.images[[7, 3, 7]])
+
+
+def test_the_file_format_is_that_of_ffcv() -> None:
+    types = ffcv.types
+    assert (types.CURRENT_VERSION, types.HeaderType, types.FieldDescType) == (VERSION, HEADER, FIELD)
+    handlers = [ffcv.fields.NDArrayField(np.dtype(np.uint8), (3, 2, 1)), ffcv.fields.IntField(), ffcv.fields.IntField()]
+    assert [types.TYPE_ID_HANDLER[number] for number in FIELDS.values()] == [type(handler) for handler in handlers]
+    assert types.ALLOC_TABLE_TYPE == ALLOCATION
+    sample = types.get_metadata_type(handlers)
+    assert [sample[name] for name in sample.names] == [SAMPLE[name] for name in SAMPLE.names]
+    assert sample.itemsize == SAMPLE.itemsize
+    assert image_shape(handlers[0].to_binary()) == (3, 2, 1)
 
 
 @pytest.mark.usefixtures("three_threads")
