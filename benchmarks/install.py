@@ -110,7 +110,13 @@ def try_python(python: str, torch: str, pip_options: list[str], with_ffcv: bool)
 def write(rows: list[dict[str, Any]]) -> None:
     """Publish the rows of all Pythons so far."""
     lines = [
-        [row["python"], row["step"], f"{row['seconds']:.0f}", str(row.get("megabytes", "")), row["error"] or "works"]
+        [
+            row["python"],
+            row["step"],
+            f"{row['seconds']:.0f}",
+            str(row.get("megabytes", "")),
+            "fails" if row["error"] else "works",
+        ]
         for row in rows
     ]
     body = (

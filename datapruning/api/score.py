@@ -282,6 +282,8 @@ def find_reused_scores(context: Context, scorer: str, seed: int, embeddings: Own
     Raises:
         UnknownName: no such scorer.
     """
+    if not context.reuse:
+        return None
     own = scores_path(context, scorer, seed, embeddings)
     path = context.find_artifact(own)
     if path == own:

@@ -48,6 +48,8 @@ class Hardware:
     @cached_property
     def threads(self) -> int:
         """Torch threads on the CPU; part of the reproducibility contract."""
+        if self.num_threads:
+            return self.num_threads
         import torch
 
-        return self.num_threads or torch.get_num_threads()
+        return torch.get_num_threads()
