@@ -9,9 +9,10 @@ import numpy as np
 
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import DatasetSpec
+from datapruning.data.image_folder.class_files import TEST_FOLDERS
 from datapruning.data.image_folder.image_files import ImageFiles, read_image_bytes
 from datapruning.data.image_folder.image_folder import decoded_dataset
-from datapruning.data.image_folder.scan import TEST_FOLDERS, check_holdout, split_holdout
+from datapruning.data.image_folder.scan import check_holdout, split_holdout
 from datapruning.errors import InvalidFile, MissingPackage, first_line
 
 PREFIX = "hf:"

@@ -1,6 +1,7 @@
 """Decoding one image file, of any size, mode and type, to uint8 RGB of one size. Pillow is imported with the first."""
 
 import io
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ RULE = "shorter side to the size (bilinear, antialiased), centre crop, turned as
 ORIENTATION = 0x0112
 MAX_PIXELS = 178_956_970
 """Pillow takes larger images for decompression bombs; checked here whatever `Image.MAX_IMAGE_PIXELS` is set to."""
-FORMATS = ("JPEG", "MPO", "PNG", "PPM", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "GIF", "JPEG2000", "PCX", "TGA")
+FORMATS = ("JPEG", "MPO", "PNG", "PPM", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "HEIF", "GIF", "JPEG2000", "PCX", "TGA")
 """The formats of files with `IMAGE_SUFFIXES`. Not all that Pillow opens: for EPS it would start another program."""
+HEIC_BRANDS = (b"heic", b"heix", b"mif1", b"msf1")
 LOST_DATA = ("premature end", "bad huffman code", "bad arithmetic code", "instead of rst")
 """Warnings of libjpeg, in lower case, after which pixels are made up: it goes on, and the rest comes out grey."""
 
@@ -58,6 +60,8 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
     except (MemoryError, CorruptImage):
         raise
     except UnidentifiedImageError:
+        if content[4:8] == b"ftyp" and content[8:12] in HEIC_BRANDS and "HEIF" not in _formats():
+            raise CorruptImage("HEIC is read by the package pillow-heif: pip install pillow-heif") from None
         raise CorruptImage("not an image that Pillow knows") from None
     except Exception as error:  # Pillow's readers raise nearly anything on broken files
         raise CorruptImage(first_line(error)) from None
@@ -109,6 +113,10 @@ def _formats() -> list[str]:
     from PIL import Image
 
     Image.init()
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
     return [name for name in FORMATS if name in Image.OPEN]
 
 

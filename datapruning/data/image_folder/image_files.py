@@ -47,7 +47,10 @@ class ImageFiles:
 
 
 def files_at(root: Path, paths: tuple[str, ...], labels: NDArray[np.int64]) -> ImageFiles:
-    """The files at paths relative to `root`. As for `make`, a file has changed if its size or its modification time has."""
+    """The files at paths relative to `root`. A file has changed if its size, or the time of a change of it, has.
+
+    The time of a status change (ctime) notices a file that another of the same size and modification time has replaced.
+    """
 
     @cache
     def key() -> str:
@@ -58,7 +61,7 @@ def files_at(root: Path, paths: tuple[str, ...], labels: NDArray[np.int64]) -> I
             except OSError:
                 state.update(f"{path}\0not there\n".encode())  # a link that leads nowhere: refused when it is read
             else:
-                state.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+                state.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n".encode())
         return state.hexdigest()
 
     return ImageFiles(paths, labels, lambda i: read_image_bytes(root / paths[i]), key)

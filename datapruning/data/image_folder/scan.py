@@ -6,23 +6,16 @@ So a sample id is the position in `ImageFolder("FOLDER/train")`.
 """
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.data.image_folder.class_files import IMAGE_SUFFIXES, FolderNotes, find_splits, list_classes, walk_images
 from datapruning.data.image_folder.image_files import ImageFiles, files_at
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.utils.hashing import config_hash
-
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",  # ImageFolder's
-    ".avif", ".gif", ".jfif", ".jp2", ".jpe", ".pbm", ".pcx", ".pnm", ".tga",
-)  # fmt: skip
-MAX_PATHS_TO_FOLDER = 8
-TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
 def scan_image_folder(
@@ -31,7 +24,7 @@ def scan_image_folder(
     """List the images of a folder: (class names, training images, test images).
 
     Args:
-        root: a folder with train/ and test/ (or val/) in it; or with class folders, in train/ or in itself.
+        root: a folder with train/ and test/ (or val/, Training/, ...) in it; or with class folders, in train/ or in itself.
         holdout: for the latter, the fraction of each class that becomes the test set.
         excluded_dir: a folder that is not a class, wherever it lies: the workspace.
 
@@ -41,8 +34,8 @@ def scan_image_folder(
     """
     if not root.is_dir():
         raise InvalidFile(f"folder {root} is not there")
-    train = root / "train" if (root / "train").is_dir() else root
-    tests = [root / name for name in TEST_FOLDERS if train != root and (root / name).is_dir()]
+    trains, tests = find_splits(root)
+    train, tests = (trains[0], tests) if trains else (root, [])
     check_holdout(f"folder {root}", f"{tests[0].name}/" if tests else None, holdout)
     classes, images = _list_images(root, train, excluded_dir)
     if holdout is not None:
@@ -78,12 +71,14 @@ def check_holdout(where: str, test: str | None, holdout: float | None) -> None:
 
 
 def _list_images(root: Path, folder: Path, excluded_dir: Path | None) -> tuple[tuple[str, ...], ImageFiles]:
-    excluded = None if excluded_dir is None else excluded_dir.resolve()
-    names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
-    classes = sorted(name for name in names if (folder / name).resolve() != excluded)
+    notes = FolderNotes()
+    classes = list_classes(folder, None if excluded_dir is None else excluded_dir.resolve(), notes)
     if not classes:
         raise InvalidFile(f"folder {folder} holds no class folders; it needs one folder of images for each class")
-    paths = [[os.path.relpath(path, root).replace(os.sep, "/") for path in _walk_images(folder / name)] for name in classes]
+    paths = [
+        [os.path.relpath(path, root).replace(os.sep, "/") for path in walk_images(folder / name, notes)] for name in classes
+    ]
+    notes.announce(folder)
     empty = [name for name, class_paths in zip(classes, paths, strict=True) if not class_paths]
     known = f"(known: {', '.join(IMAGE_SUFFIXES)})"
     if len(empty) == len(classes):
@@ -98,38 +93,6 @@ def _list_images(root: Path, folder: Path, excluded_dir: Path | None) -> tuple[t
             raise InvalidFile(f"folder {folder}: the name {name!a} has a line break or is not UTF-8; rename it")
     labels = np.repeat(np.arange(len(classes)), [len(class_paths) for class_paths in paths])
     return tuple(classes), files_at(root, all_paths, labels.astype(np.int64))
-
-
-def _walk_images(top: Path) -> Iterator[str]:
-    """The paths of the images in `top` and below; hidden files and folders are left out (macOS leaves "._x.jpg").
-
-    Links are followed, but not in circles.
-
-    Raises:
-        InvalidFile: symbolic links lead to one folder in more ways than `MAX_PATHS_TO_FOLDER`.
-    """
-    folders: list[tuple[str, list[str]]] = []
-    visits: Counter[tuple[int, int]] = Counter()
-    for folder, subfolders, files in os.walk(top, followlinks=True):
-        info = os.stat(folder)
-        visits[info.st_dev, info.st_ino] += 1
-        if visits[info.st_dev, info.st_ino] > MAX_PATHS_TO_FOLDER:
-            raise InvalidFile(f"class folder {top} leads to {os.path.realpath(folder)} in many ways; remove links from it")
-        subfolders[:] = [
-            name for name in subfolders if not name.startswith(".") and not _is_symlink_loop(os.path.join(folder, name))
-        ]
-        folders.append((folder, files))
-    for folder, files in sorted(folders):
-        for name in sorted(files):
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                yield os.path.join(folder, name)
-
-
-def _is_symlink_loop(folder: str) -> bool:
-    if not os.path.islink(folder):
-        return False
-    real = os.path.realpath(folder)
-    return os.path.commonpath([real, os.path.realpath(os.path.dirname(folder))]) == real
 
 
 def split_holdout(names: Sequence[str], labels: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
