@@ -65,7 +65,8 @@ class Run:
     ) -> Iterator[None]:
         """Lock the folder while the block runs; config.toml is written, or must hold the same run.
 
-        Another process with the same run is waited for. A folder that is refused is left as it was.
+        Another process with the same run is waited for. A folder that is refused is left as it was. That of a finished run
+        is not locked, so that it may be read-only.
 
         Args:
             recipe: the settings, of which the run depends on those in `tables`.
@@ -80,7 +81,7 @@ class Run:
         """
         config = {RUN_TABLE: options.to_json(), **recipe.identity(*tables)}
         self._check(config)
-        if agree((self.folder / RESULT).exists()) and not self._tracker.enabled:
+        if agree((self.folder / RESULT).exists() and not self._tracker.enabled):  # process 0 alone has trackers
             self._remove_checkpoints()  # of a process that was killed at its very end
             yield  # without a lock: nothing is written, and the folder may be read-only
             return
