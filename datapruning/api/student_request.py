@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from datapruning.api.score import find_reused_scores, score, scores_path
+from datapruning.api.score import score
+from datapruning.api.score_paths import find_reused_scores, scores_path
 from datapruning.api.select import select
 from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.scores import Scores

@@ -88,7 +88,8 @@ def command(
 
 
 def _student(context: Context, scorer: str, fraction: str, kd_weight: float | str, seed: int) -> FinishedRun[StudentResult]:
-    from datapruning.api.score import score, scores_path
+    from datapruning.api.score import score
+    from datapruning.api.score_paths import scores_path
     from datapruning.api.train import train
 
     scores = None if scorer == "random" else score(context, scorer, out=scores_path(context, scorer, 0))

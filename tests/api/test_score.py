@@ -12,7 +12,8 @@ import torch
 
 import datapruning as dp
 from datapruning import scorers
-from datapruning.api.score import available_scorers, score, scores_path
+from datapruning.api.score import available_scorers, score
+from datapruning.api.score_paths import scores_path
 from datapruning.artifacts.scorer import Samples
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import IncompatibleInputs, UnknownName

@@ -106,7 +106,8 @@ def prepare_shared(context: Context, students: Sequence[StudentSpec], finished: 
         IncompatibleInputs: The recipe's teacher is another network than the one that taught the finished trials.
     """
     from datapruning.api.cache import cache
-    from datapruning.api.score import score, scores_path
+    from datapruning.api.score import score
+    from datapruning.api.score_paths import scores_path
     from datapruning.api.teach import teach
 
     if context.loader_kind == "ffcv":

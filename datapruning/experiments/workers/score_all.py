@@ -7,13 +7,11 @@ from typing import Unpack
 from datapruning.api.score import (
     EmbeddingsSource,
     check_no_proxy_settings,
-    find_reused_scores,
-    resolve_score_paths,
     resolve_scorers,
     score,
-    scores_path,
     with_evidence_model,
 )
+from datapruning.api.score_paths import find_reused_scores, resolve_score_paths, scores_path
 from datapruning.artifacts.save import save_if_new
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.artifacts.scores import load_scores
