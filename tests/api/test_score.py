@@ -14,9 +14,10 @@ import datapruning as dp
 from datapruning import scorers
 from datapruning.api.score import available_scorers, score
 from datapruning.api.score_paths import scores_path
+from datapruning.artifacts.changed_dataset import adapt_scores
 from datapruning.artifacts.scorer import Samples
 from datapruning.data.dataset import Dataset, Split
-from datapruning.errors import IncompatibleInputs, UnknownName
+from datapruning.errors import UnknownName
 from datapruning.runs.context import Context
 from datapruning.runs.opening import open_context
 from tests.conftest import CommandResult, fast_options
@@ -195,7 +196,7 @@ def test_invalid_evidence_settings_are_refused_before_training(expect_refusal: E
         assert message in expect_refusal("score", "--scorer", "all", *CHEAP, "--set", change)
 
 
-def test_scores_of_a_dataset_in_another_order_are_those_of_another_dataset(
+def test_scores_of_a_dataset_in_another_order_are_made_anew_or_follow_the_images(
     make_context: Callable[..., Context], small_dataset: Dataset
 ) -> None:
     turned = replace(
@@ -206,8 +207,7 @@ def test_scores_of_a_dataset_in_another_order_are_those_of_another_dataset(
         assert scores_path(context, name, 0) != scores_path(other, name, 0)
     scores = score(context, "knn")
     np.testing.assert_array_equal(dp.open_recording(str(scores.meta.recording)).labels(), small_dataset.train.labels)
-    with pytest.raises(IncompatibleInputs, match="made from another dataset"):
-        dp.select(scores, 0.5, data=turned)
+    np.testing.assert_array_equal(adapt_scores(scores, turned).values, scores.values[::-1])
 
 
 def test_default_paths_depend_on_what_a_scorer_reads(small_dataset: Dataset, tmp_path: Path) -> None:
