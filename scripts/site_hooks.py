@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = "benchmarks/results"
 PROJECT = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
 """Files of the repository, and the pages they become."""
+NOTEBOOKS = {"docs/first-steps.ipynb": "first-steps.md"}
 REFERENCE = {"reference/cli.md": command_page, "reference/api.md": api_page, "reference/recipes.md": recipe_page}
 FENCE = re.compile(r"(^```.*?^```[^\n]*$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?)\[((?:[^][]|\[[^][]*\])*)\]\(([^)\s]+)\)")
@@ -41,8 +42,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path in sorted((ROOT / RESULTS).glob("*")):
         if path.suffix in (".md", ".png", ".svg"):
             files.append(File.generated(config, f"results/{path.name}", content=path.read_bytes()))
-    for path in sorted((ROOT / "docs").glob("*.ipynb")):
-        files.append(File.generated(config, f"{path.stem}.md", content=notebook_page(path)))
+    for name, page in NOTEBOOKS.items():
+        files.append(File.generated(config, page, content=notebook_page(ROOT / name)))
     for page, write in REFERENCE.items():
         files.append(File.generated(config, page, content=write()))
     return files
@@ -75,10 +76,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def page_of(path: str) -> str:
     """Return the page or asset of a file of the repository."""
-    if path in PROJECT:
-        return PROJECT[path]
-    if path.endswith(".ipynb"):
-        path = path.removesuffix(".ipynb") + ".md"
+    if path in PROJECT or path in NOTEBOOKS:
+        return {**PROJECT, **NOTEBOOKS}[path]
     return path.removeprefix("docs/") if path.startswith("docs/") else path.removeprefix("benchmarks/")
 
 

@@ -1,7 +1,7 @@
 """FFCV's file format, version 2, as far as the cache uses it: arrays of bytes and whole numbers.
 
 A file is a header, a description of each field, the table of samples, pages that hold the images, and the table of
-allocations. The types are those of `ffcv/types.py`; reading them takes NumPy alone, while importing FFCV compiles for
+allocations. The types are those of FFCV's module `types`; reading them takes NumPy alone, while importing FFCV compiles for
 seconds what only its own loader runs.
 """
 

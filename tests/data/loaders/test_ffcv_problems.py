@@ -187,7 +187,7 @@ def test_the_file_format_is_that_of_ffcv() -> None:
     sample = types.get_metadata_type(handlers)
     assert [sample[name] for name in sample.names] == [SAMPLE[name] for name in SAMPLE.names]
     assert sample.itemsize == SAMPLE.itemsize
-    assert image_shape(handlers[0].to_binary()) == (3, 2, 1)
+    assert image_shape(np.frombuffer(handlers[0].to_binary().tobytes(), np.uint8)) == (3, 2, 1)
 
 
 @pytest.mark.usefixtures("three_threads")
