@@ -14,6 +14,7 @@ from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.artifacts.subset import Subset, load_subset, read_ids, validate_ids
 from datapruning.artifacts.subset_file import PLAIN_SUFFIXES, open_subset
 from datapruning.data.dataset import Dataset
+from datapruning.data.dataset_spec import parse_dataset_spec
 from datapruning.data.registry import SOURCES, open_dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue
 from datapruning.evidence.own_embeddings import OwnEmbeddings
@@ -122,7 +123,7 @@ def _open_dataset(
 ) -> Dataset | None:
     if isinstance(data, Dataset) or (data is None and balance != "class"):
         return data
-    name = str(scores.meta.dataset if data is None else data)
-    if data is None and name not in SOURCES:
+    name = str((scores.meta.spec or scores.meta.dataset) if data is None else data)
+    if data is None and name not in SOURCES and not Path(parse_dataset_spec(name).name.removeprefix("hf:")).exists():
         raise InvalidValue(f"balance 'class' needs the labels of {name}: say where that dataset is", parameter="data")
     return open_dataset(name, root=data_root, download=download, workspace=workspace)

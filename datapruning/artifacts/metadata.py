@@ -30,6 +30,8 @@ class DatasetIdentity(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def total(self) -> int: ...
+    @property
+    def spec(self) -> str: ...
 
 
 class Metadata(Record):
@@ -39,6 +41,8 @@ class Metadata(Record):
         format: kind of the file.
         version: version of its format.
         dataset: name of the dataset.
+        spec: what opens the dataset: its name, or its path with the options that its images are read with (see
+            `datapruning.data.dataset_spec`); empty: not known.
         fingerprint: of the dataset's content.
         total: number of training samples of the dataset.
         package_version: version of datapruning that wrote the file.
@@ -48,6 +52,7 @@ class Metadata(Record):
     format: str
     version: Literal[1] = VERSION
     dataset: str
+    spec: str = ""
     fingerprint: str
     total: Annotated[int, Field(ge=1)]
     package_version: str
@@ -243,6 +248,7 @@ class CommonFields(TypedDict):
     """Return the fields of `Metadata` for the dataset, version and time of a file."""
 
     dataset: str
+    spec: str
     fingerprint: str
     total: int
     package_version: str
@@ -252,7 +258,8 @@ class CommonFields(TypedDict):
 def common_fields(data: DatasetIdentity) -> CommonFields:
     """Return the fields that the metadata of every file made now from `data` begin with."""
     return {
-        "dataset": data.name, "fingerprint": data.fingerprint, "total": data.total, "package_version": __version__,
+        "dataset": data.name, "spec": data.spec, "fingerprint": data.fingerprint, "total": data.total,
+        "package_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
 

@@ -123,7 +123,7 @@ class DataOptions(DatasetOptions):
         if self.name is not None:
             return self.open_named()
         try:
-            return self.open_dataset(meta.dataset)
+            return self.open_dataset(meta.spec or meta.dataset)
         except UserError as error:
             info(f"no images and no classes: {first_line(error)}; name the dataset with --data")
             return None
@@ -172,15 +172,17 @@ class ContextOptions(DataOptions):
             "threads": self.threads, "data_root": self.data_root, "download": self.download,
         }  # fmt: skip
 
-    def named_data(self) -> str:
-        """The dataset: named, else that of the run whose config.toml is the recipe, else the default."""
+    def named_data(self, *paths: Path | None) -> str:
+        """The dataset: named, else that of the run whose config.toml is the recipe, of the files, or the default.
+
+        Raises:
+            InvalidValue, IncompatibleInputs: see `dataset_for`.
+        """
+        from datapruning.runs.recorded_dataset import dataset_for
         from datapruning.runs.run_config import read_run_options
 
-        name = self.name
-        if name is not None:
-            return name
-        run = read_run_options(self.recipe)
-        return DEFAULT_DATA if run is None else run.data
+        run = read_run_options(self.recipe) if self.name is None else None
+        return run.data if run is not None else dataset_for(self.name, paths, DEFAULT_DATA)
 
     def open_context(self) -> Context:
         """Open the dataset and everything around it."""

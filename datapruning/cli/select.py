@@ -51,6 +51,7 @@ def command(
     from datapruning.artifacts.save import save_if_new
     from datapruning.artifacts.subset_file import subset_from_file
     from datapruning.errors import InvalidValue
+    from datapruning.runs.recorded_dataset import dataset_for
     from datapruning.selection.strategy import parse_settings
 
     if list_strategies:
@@ -64,14 +65,15 @@ def command(
                 "--ids FILE keeps exactly those ids; --fraction, --strategy, --strategy-set, --recording, --embeddings and "
                 "--exclude go with --scores"
             )
-        subset = subset_from_file(ids, options.open_dataset(options.name or o.DEFAULT_DATA))
+        subset = subset_from_file(ids, options.open_dataset(dataset_for(options.name, [ids], o.DEFAULT_DATA)))
     else:
         assert scores is not None
         if fraction is None:
             raise InvalidValue("--fraction is missing: the share that is kept, for example 0.3")
+        data = None if options.name is None else dataset_for(options.name, [scores], o.DEFAULT_DATA)
         subset = select(
             scores, fraction, strategy=strategy, settings=parse_settings(settings or ()), balance=balance,
-            data=options.name, recording=recording, embeddings=embeddings, seed=seed, exclude=exclude,
+            data=data, recording=recording, embeddings=embeddings, seed=seed, exclude=exclude,
             data_root=options.data_root, download=options.download, workspace=options.workspace,
         )  # fmt: skip
     path = out if out is not None and out.suffix == ".npz" else subset_path(subset, out or options.workspace / "subsets")

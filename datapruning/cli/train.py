@@ -95,7 +95,7 @@ def command(
     if options.recipe is not None and read_run_options(options.recipe) is not None:
         finished = rerun(options.recipe, options.name, subset, **given, **options.settings)
     else:
-        finished = train(options.named_data(), subset, **given, **options.settings)
+        finished = train(options.named_data(subset, scores, *(teacher or ())), subset, **given, **options.settings)
     result = finished.result
     kd_search, pruning = result.kd_weight_search, result.sparsity
     searched = f" at T={result.temperature:g}" if result.temperature else ""

@@ -77,6 +77,11 @@ class Dataset:
         return len(self.train)
 
     @property
+    def spec(self) -> str:
+        """What opens it again: the source, else the name."""
+        return self.source or self.name
+
+    @property
     def classes(self) -> int:
         """The number of classes."""
         return len(self.class_names)

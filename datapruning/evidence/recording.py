@@ -45,6 +45,11 @@ class Recording:
         return self.manifest.dataset
 
     @property
+    def spec(self) -> str:
+        """Empty: a recording knows the name of its dataset alone."""
+        return ""
+
+    @property
     def fingerprint(self) -> str:
         """The fingerprint of the dataset."""
         return self.manifest.fingerprint

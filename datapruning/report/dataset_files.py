@@ -18,7 +18,7 @@ MAX_SCORES_FILES = 8
 """Scores files that are compared and shown."""
 MAX_DISCOVERED_LISTS = 4
 """Lists of label issues from workspaces that are shown."""
-NOT_IDENTIFYING = ("created", "package_version", "costs")
+NOT_IDENTIFYING = ("created", "package_version", "costs", "spec")
 T = TypeVar("T", Scores, LabelIssues)
 LeftOut = list[tuple[str, str]]
 """(path, reason) of what is not in the report."""

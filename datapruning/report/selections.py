@@ -16,7 +16,7 @@ from datapruning.utils.hashing import config_hash
 IDS = "ids"
 """The scorer of subsets that were chosen elsewhere: nothing says how, so that each list is a selection of its own."""
 NOT_IDENTIFYING = (
-    "format", "version", "dataset", "fingerprint", "total", "package_version", "created", "source", "sign", "seed",
+    "format", "version", "dataset", "spec", "fingerprint", "total", "package_version", "created", "source", "sign", "seed",
     "fraction", "kept",
     "recording", "costs", "unreadable",
 )  # fmt: skip

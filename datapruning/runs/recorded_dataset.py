@@ -1,0 +1,99 @@
+"""The dataset that files name: scores, subsets and runs record what opens the dataset they were made from."""
+
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+
+from datapruning.data.dataset_spec import DatasetSpec, parse_dataset_spec
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
+from datapruning.io.npz import read_meta
+from datapruning.runs.run import CONFIG
+from datapruning.runs.run_config import read_run_options
+
+LIST_SUFFIXES = (".npy", ".txt")
+"""Endings of plain lists of ids, which do not say which dataset they are of."""
+OPTION_NAMES = {"size": "image size", "holdout": "holdout", "skip_unreadable": "skip_unreadable", "quality": "image format"}
+
+
+def recorded_spec(path: Path) -> str | None:
+    """What opens the dataset of a scores file, a subset file or a run folder (RUN, or RUN@EPOCH); None: it does not say.
+
+    A file that cannot be read says nothing here: whatever needs it reports what is wrong.
+    """
+    folder = path if path.is_dir() else path.with_name(path.name.rpartition("@")[0] or path.name)
+    if folder.is_dir():
+        try:
+            options = read_run_options(folder / CONFIG)
+        except InvalidFile:
+            return None
+        return None if options is None else options.data
+    if path.suffix != ".npz" or not path.is_file():
+        return None
+    try:
+        spec = read_meta(path, "a scores or subset").get("spec")
+    except InvalidFile:
+        return None
+    return spec if isinstance(spec, str) and spec else None
+
+
+def dataset_for(named: str | None, paths: Iterable[Path | None], default: str) -> str:
+    """The dataset of a command: as named, with the options of its files where it names none, else that of its files.
+
+    Args:
+        named: What the user named, in the form of `DatasetSpec`; None: nothing.
+        paths: The files and run folders that the command reads; None is skipped.
+        default: The dataset of a command that reads none of them.
+
+    Raises:
+        InvalidValue: A list of ids, and nothing that names a dataset.
+        IncompatibleInputs: The files are of another dataset than the named one, or of images that were read otherwise.
+    """
+    given = [path for path in paths if path is not None]
+    recorded = [(path, spec) for path in given if (spec := recorded_spec(path)) is not None]
+    if named is not None:
+        dataset = parse_dataset_spec(named)
+        for path, text in recorded:
+            dataset = _merged(dataset, parse_dataset_spec(text), path)
+        return str(dataset)
+    if recorded:
+        return recorded[0][1]
+    lists = [path for path in given if path.suffix in LIST_SUFFIXES]
+    if lists:
+        raise InvalidValue(f"{lists[0]} does not say which dataset its samples are of: name it", parameter="data")
+    return default
+
+
+def _merged(named: DatasetSpec, recorded: DatasetSpec, path: Path) -> DatasetSpec:
+    """The named dataset, with the options of the recorded one that it leaves open.
+
+    Raises:
+        IncompatibleInputs: An option differs, or both are names and differ.
+    """
+    if _place(named.name) != _place(recorded.name):
+        if not _is_path(named.name) and not _is_path(recorded.name):
+            raise IncompatibleInputs(f"{path} was made from {recorded.name}, not from {named.name}", parameter="data")
+        return named  # a folder may have moved: its content is compared when it is open
+    for field in fields(DatasetSpec)[1:]:
+        wanted, known = getattr(named, field.name), getattr(recorded, field.name)
+        is_open = wanted is None or wanted is False
+        if not is_open and wanted != known:
+            raise IncompatibleInputs(
+                f"{path} was made from {recorded.name} with {OPTION_NAMES[field.name]} {known}, not {wanted}: leave it out, "
+                "or make the file again",
+                parameter="image_format"
+                if field.name == "quality"
+                else "image_size"
+                if field.name == "size"
+                else field.name,
+            )
+        named = replace(named, **{field.name: known})
+    return named
+
+
+def _is_path(name: str) -> bool:
+    return Path(name.removeprefix("hf:")).expanduser().exists() or "/" in name
+
+
+def _place(name: str) -> str:
+    prefix = "hf:" if name.startswith("hf:") else ""
+    return prefix + str(Path(name.removeprefix("hf:")).expanduser().resolve()) if _is_path(name) else name
