@@ -311,7 +311,7 @@ def make_run(folder: Path) -> None:
     model = create_model("tinynet8", DATA.train.shape, 3, seed=0)
     run_folder = Run(path)
     environment = Environment(threads=1, device="cpu", data="made-up", torch="2", loader="memory")
-    with run_folder.open(recipe, ("train",), RunOptions(verb="teach", data="made-up"), environment):
+    with run_folder.open(recipe, ("train",), RunOptions(verb="teach", data="made-up"), lambda: environment):
         record = EpochRecord(epoch=0, loss=1.5, train_accuracy=50.0, lr=0.1, step=4, seconds=0.5)
         weights = dict(model.state_dict())
         save_tensors(run_folder.early_checkpoint_path(1), weights)

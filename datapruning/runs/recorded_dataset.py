@@ -57,7 +57,7 @@ def dataset_for(named: str | None, paths: Iterable[Path | None], default: str) -
         return str(dataset)
     if recorded:
         return recorded[0][1]
-    lists = [path for path in given if path.suffix in LIST_SUFFIXES]
+    lists = [path for path in given if path.suffix in LIST_SUFFIXES and path.is_file()]
     if lists:
         raise InvalidValue(f"{lists[0]} does not say which dataset its samples are of: name it", parameter="data")
     return default

@@ -158,7 +158,11 @@ def test_select_can_balance_classes(dprune: Dprune, digits: Dataset) -> None:
 def test_select_takes_plain_ids(dprune: Dprune, tmp_path: Path, name: str) -> None:
     np.save(tmp_path / "ids.npy", np.array([5, 3, 1437]))
     (tmp_path / "ids.txt").write_text("5\n\n3\n1437\n")
-    assert load_subset(done(dprune("select", "--ids", name, "--out", "s.npz"))).indices.tolist() == [3, 5, 1437]
+    assert load_subset(done(dprune("select", "--ids", name, "--data", "digits", "--out", "s.npz"))).indices.tolist() == [
+        3,
+        5,
+        1437,
+    ]
 
 
 def test_one_fraction_after_another_in_an_empty_folder(dprune: Dprune) -> None:
@@ -231,7 +235,7 @@ def test_cache_writes_both_splits_or_a_subset(dprune: Dprune, tmp_path: Path) ->
     assert command.code == 0, command.err
     assert [line.rpartition("/")[2].partition(" ")[0] for line in command.out.splitlines()] == ["train.beton", "test.beton"]
     (tmp_path / "ids.txt").write_text("1\n2\n")
-    subset = done(dprune("select", "--ids", "ids.txt"))
+    subset = done(dprune("select", "--ids", "ids.txt", "--data", "digits"))
     assert dprune("cache", "--subset", subset, "--out", "two.beton").code == 0
     assert (tmp_path / "two.beton").is_file()
     assert dprune("cache", "--subset", subset, "--out", "two.beton").code == 2, "never over a file that is there"

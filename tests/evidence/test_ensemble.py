@@ -166,5 +166,5 @@ def test_a_real_ensemble_is_reused_extended_and_gives_every_scorer_its_due(
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
     longer = open_ensemble(make_context(small_dataset, *SMALL, "ensemble.num_members=6"), 3)
     assert longer.paths[:4] == ensemble.paths
-    monkeypatch.setattr("datapruning.evidence.members.Trainer", None)  # training again would fail
+    monkeypatch.setattr("datapruning.training.trainer.Trainer", None)  # training again would fail
     np.testing.assert_array_equal(score(make_context(small_dataset, *SMALL), "memorization", seed=3).values, scores.values)

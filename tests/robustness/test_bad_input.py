@@ -165,13 +165,13 @@ def test_a_subset_with_impossible_ids_is_refused(
 )
 def test_impossible_plain_ids_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path, indices: Any, message: str) -> None:
     np.save(tmp_path / "ids.npy", indices)
-    assert message in expect_refusal("select", "--ids", tmp_path / "ids.npy")
+    assert message in expect_refusal("select", "--ids", tmp_path / "ids.npy", "--data", "digits")
 
 
 @pytest.mark.parametrize("text", ["1\ntwo\n3\n", "1.0\n", "0x1f\n", "1, 2\n", "1\n\n\x00\n"])
 def test_an_invalid_id_line_is_named(expect_refusal: ExpectRefusal, tmp_path: Path, text: str) -> None:
     (tmp_path / "ids.txt").write_text(text)
-    assert "line " in expect_refusal("select", "--ids", tmp_path / "ids.txt")
+    assert "line " in expect_refusal("select", "--ids", tmp_path / "ids.txt", "--data", "digits")
 
 
 @pytest.mark.parametrize("wrong", ["NaN", "short", "float64", "table"])

@@ -70,6 +70,8 @@ def test_every_prevention_for_ffcv_is_on_the_page() -> None:
     fences = {name for name in functions_in(TESTS / "data/loaders/test_ffcv_problems.py") if name.startswith("test_")}
     listed_fences = {name for name in fences if f"::{name}`" in listed}
     unlisted = {
+        "test_a_cache_is_read_without_ffcv",
+        "test_the_file_format_is_that_of_ffcv",
         "test_other_files_are_refused",
         "test_the_digits_are_loaded_completely",
         "test_plain_ffcv_changes_the_thread_count",

@@ -226,7 +226,7 @@ def test_image_paths_round_trip_through_a_list(dprune: Dprune, folder: Path, tmp
 def test_train_takes_plain_lists(dprune: Dprune, tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("".join(f"{i}\n" for i in range(100)))
     np.save(tmp_path / "ids.npy", np.arange(100)[::-1])
-    arguments = ["train", "--kd-weight", "0", *FAST, "--out", "run", "--subset"]
+    arguments = ["train", "--data", "digits", "--kd-weight", "0", *FAST, "--out", "run", "--subset"]
     assert dprune(*arguments, "ids.txt").code == 0
     assert load_subset("run/subset.npz").indices.tolist() == list(range(100))
     repeated = dprune(*arguments, "ids.npy")
@@ -287,7 +287,7 @@ def test_invalid_exports_are_refused(
 def test_lists_that_fit_no_dataset_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path, verb: str) -> None:
     (tmp_path / "paths.txt").write_text("train/cat/3.png\n")
     np.save(tmp_path / "far.npy", np.array([1438]))
-    arguments = ["--ids"] if verb == "select" else [*FAST, "--subset"]
+    arguments = ["--data", "digits", *(["--ids"] if verb == "select" else [*FAST, "--subset"])]
     assert "paths.txt, line 1: 'train/cat/3.png' is no sample id" in expect_refusal(verb, *arguments, "paths.txt")
     assert "id 1438 is not in 0..1437" in expect_refusal(verb, *arguments, "far.npy")
     assert "absent.txt is not there" in expect_refusal(verb, *arguments, "absent.txt")

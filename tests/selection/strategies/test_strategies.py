@@ -228,6 +228,7 @@ def test_missing_evidence_names_the_command_that_makes_it(strategy: str) -> None
     assert str(error_info.value) == (
         f"strategy '{strategy}' reads {reads}, and these scores (scorer custom) name no recording; "
         "score by forgetting to make one, or name the folder of a recording"
+        + (", or a file of embeddings" if strategy == "d2" else "")
     )
 
 
