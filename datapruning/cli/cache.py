@@ -26,7 +26,7 @@ def command(
     from datapruning.runs.recorded_dataset import dataset_for
 
     files = cache(
-        dataset_for(options.name, [subset], o.DEFAULT_DATA), subset=subset, out=out, device="cpu", loader="ffcv",
+        dataset_for(options.name, subset, o.DEFAULT_DATA), subset=subset, out=out, device="cpu", loader="ffcv",
         workspace=options.workspace, data_root=options.data_root, download=options.download,
     )  # fmt: skip
     for path in files:

@@ -172,7 +172,7 @@ class ContextOptions(DataOptions):
             "threads": self.threads, "data_root": self.data_root, "download": self.download,
         }  # fmt: skip
 
-    def named_data(self, *paths: Path | None) -> str:
+    def named_data(self, samples: Path | None = None, *paths: Path | None) -> str:
         """The dataset: named, else that of the run whose config.toml is the recipe, of the files, or the default.
 
         Raises:
@@ -182,7 +182,7 @@ class ContextOptions(DataOptions):
         from datapruning.runs.run_config import read_run_options
 
         run = read_run_options(self.recipe) if self.name is None else None
-        return run.data if run is not None else dataset_for(self.name, paths, DEFAULT_DATA)
+        return run.data if run is not None else dataset_for(self.name, samples, DEFAULT_DATA, paths)
 
     def open_context(self) -> Context:
         """Open the dataset and everything around it."""

@@ -65,12 +65,12 @@ def command(
                 "--ids FILE keeps exactly those ids; --fraction, --strategy, --strategy-set, --recording, --embeddings and "
                 "--exclude go with --scores"
             )
-        subset = subset_from_file(ids, options.open_dataset(dataset_for(options.name, [ids], o.DEFAULT_DATA)))
+        subset = subset_from_file(ids, options.open_dataset(dataset_for(options.name, ids, o.DEFAULT_DATA)))
     else:
         assert scores is not None
         if fraction is None:
             raise InvalidValue("--fraction is missing: the share that is kept, for example 0.3")
-        data = None if options.name is None else dataset_for(options.name, [scores], o.DEFAULT_DATA)
+        data = None if options.name is None else dataset_for(options.name, scores, o.DEFAULT_DATA)
         subset = select(
             scores, fraction, strategy=strategy, settings=parse_settings(settings or ()), balance=balance,
             data=data, recording=recording, embeddings=embeddings, seed=seed, exclude=exclude,

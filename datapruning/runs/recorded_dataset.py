@@ -36,19 +36,20 @@ def recorded_spec(path: Path) -> str | None:
     return spec if isinstance(spec, str) and spec else None
 
 
-def dataset_for(named: str | None, paths: Iterable[Path | None], default: str) -> str:
+def dataset_for(named: str | None, samples: Path | None, default: str, paths: Iterable[Path | None] = ()) -> str:
     """The dataset of a command: as named, with the options of its files where it names none, else that of its files.
 
     Args:
         named: What the user named, in the form of `DatasetSpec`; None: nothing.
-        paths: The files and run folders that the command reads; None is skipped.
-        default: The dataset of a command that reads none of them.
+        samples: The samples that the command reads: a subset file, scores, or a list of ids; None: none.
+        default: The dataset of a command that reads no file.
+        paths: The other files and run folders that it reads; None is skipped.
 
     Raises:
         InvalidValue: A list of ids, and nothing that names a dataset.
         IncompatibleInputs: The files are of another dataset than the named one, or of images that were read otherwise.
     """
-    given = [path for path in paths if path is not None]
+    given = [path for path in (samples, *paths) if path is not None]
     recorded = [(path, spec) for path in given if (spec := recorded_spec(path)) is not None]
     if named is not None:
         dataset = parse_dataset_spec(named)
@@ -57,9 +58,8 @@ def dataset_for(named: str | None, paths: Iterable[Path | None], default: str) -
         return str(dataset)
     if recorded:
         return recorded[0][1]
-    lists = [path for path in given if path.suffix in LIST_SUFFIXES and path.is_file()]
-    if lists:
-        raise InvalidValue(f"{lists[0]} does not say which dataset its samples are of: name it", parameter="data")
+    if samples is not None and samples.suffix in LIST_SUFFIXES and samples.is_file():
+        raise InvalidValue(f"{samples} does not say which dataset its samples are of: name it", parameter="data")
     return default
 
 

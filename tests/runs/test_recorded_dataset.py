@@ -28,31 +28,31 @@ def test_the_dataset_of_a_file_is_taken_with_its_options(files: tuple[Path, Path
     root, scores = files
     spec = f"{root}?image-size=8"
     assert recorded_spec(scores) == spec
-    assert dataset_for(None, [None, scores], "digits") == spec
-    assert dataset_for(str(root), [scores], "digits") == spec, "the option that is left open"
+    assert dataset_for(None, None, "digits", [scores]) == spec
+    assert dataset_for(str(root), scores, "digits") == spec, "the option that is left open"
     monkeypatch.chdir(root.parent)
-    assert dataset_for("pets", [scores], "digits") == "pets?image-size=8"
-    assert dataset_for(None, [], "digits") == "digits"
-    assert dataset_for(f"{root.parent / 'moved'}?image-size=9", [scores], "digits").endswith("image-size=9")
+    assert dataset_for("pets", scores, "digits") == "pets?image-size=8"
+    assert dataset_for(None, None, "digits") == "digits"
+    assert dataset_for(f"{root.parent / 'moved'}?image-size=9", scores, "digits").endswith("image-size=9")
 
 
 def test_another_option_or_another_dataset_is_refused_before_anything_is_decoded(files: tuple[Path, Path]) -> None:
     root, scores = files
     with pytest.raises(IncompatibleInputs, match="with image size 8, not 16"):
-        dataset_for(f"{root}?image-size=16", [scores], "digits")
+        dataset_for(f"{root}?image-size=16", scores, "digits")
     with pytest.raises(IncompatibleInputs, match=r"with holdout None, not 0\.2"):
-        dataset_for(f"{root}?holdout=0.2", [scores], "digits")
+        dataset_for(f"{root}?holdout=0.2", scores, "digits")
     digits = dp.score("digits", "random", out=root.parent / "digits.npz", workspace=root.parent / "w")
     assert digits.meta.spec == "digits"
     with pytest.raises(IncompatibleInputs, match="was made from digits, not from cifar10"):
-        dataset_for("cifar10", [root.parent / "digits.npz"], "digits")
+        dataset_for("cifar10", root.parent / "digits.npz", "digits")
 
 
 def test_a_list_does_not_stand_for_the_digits(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("1\n2\n")
     with pytest.raises(InvalidValue, match=r"ids.txt does not say which dataset its samples are of: name it"):
-        dataset_for(None, [tmp_path / "ids.txt"], "digits")
-    assert dataset_for("digits", [tmp_path / "ids.txt"], "digits") == "digits"
+        dataset_for(None, tmp_path / "ids.txt", "digits")
+    assert dataset_for("digits", tmp_path / "ids.txt", "digits") == "digits"
 
 
 def test_broken_files_say_nothing_here(tmp_path: Path) -> None:
