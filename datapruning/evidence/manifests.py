@@ -46,3 +46,8 @@ class RunManifest(Record):
     cost: ComputeCost
     sha256: dict[str, str]
     labels_sha256: str | None = None
+
+    @property
+    def has_train_passes(self) -> bool:
+        """Whether its training passes were recorded, and not its early evaluation alone."""
+        return any(name.startswith("train_passes/") for name in self.sha256)

@@ -146,12 +146,14 @@ class Recording:
         return [(number, manifest) for number in self.runs() if (manifest := self.run_manifest(number))]
 
     def complete_runs(self) -> list[tuple[int, RunManifest]]:
-        """(number, manifest) of the runs that were trained to the last epoch.
+        """(number, manifest) of the runs that were trained to the last epoch and recorded on the way.
+
+        A run for its early evaluation alone is none, even where that comes after the last epoch.
 
         Raises:
             InvalidValue: there are none.
         """
-        runs = [run for run in self.finished_runs() if run[1].epochs == self.manifest.epochs]
+        runs = [run for run in self.finished_runs() if run[1].epochs == self.manifest.epochs and run[1].has_train_passes]
         if not runs:
             raise InvalidValue(
                 f"{self.folder} has no run that was trained to the end; ask for one (evidence.full_runs at least 1; in your "

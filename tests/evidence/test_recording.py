@@ -56,6 +56,16 @@ def test_averages_are_over_runs_and_the_first_epochs(tmp_path: Path) -> None:
     np.testing.assert_allclose(look["entropy"], margins[:, 0].mean(0), rtol=1e-6)
 
 
+def test_an_early_evaluation_after_the_last_epoch_is_no_recording_of_the_training(
+    make_context: MakeContext, small_dataset: Dataset
+) -> None:
+    recording = record_proxies(make_context(small_dataset, *TINY, "evidence.early_epoch=4"), 0, 2)
+    assert [manifest.epochs for _, manifest in recording.finished_runs()] == [4, 4]
+    assert [number for number, _ in recording.complete_runs()] == [0]
+    assert len(recording.dynamics().train_passes) == 1
+    assert not (recording.run_folder(1) / "train_passes").exists()
+
+
 def test_proxy_recordings_are_read_by_every_scorer(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset, *TINY)
     recording = record_proxies(context, 5, 2)

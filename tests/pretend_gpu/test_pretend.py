@@ -176,7 +176,7 @@ def test_a_planted_wait_in_the_step_is_caught(gpu: PretendGPU, tmp_path: Path, m
 
     check_budget(measure_step(gpu, gpu_context(tmp_path)), MODES["plain"].kernels)
     monkeypatch.setattr(CrossEntropy, "__call__", waiting)
-    with pytest.raises(AssertionError, match=r"syncs: 1\n.*training/trainer\.py:\d+ _local_scalar_dense"):
+    with pytest.raises(AssertionError, match=r"syncs: 1\n.*training/step\.py:\d+ _local_scalar_dense"):
         check_budget(measure_step(gpu, gpu_context(tmp_path)), MODES["plain"].kernels)
 
 
