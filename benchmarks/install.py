@@ -1,6 +1,6 @@
 """What `pip install .` takes in empty environments: seconds and megabytes, with and without a compiler and OpenCV headers.
 
-    python -m benchmarks.install [--python python3.12 ...] [--torch REQUIREMENTS ...] [--pip "--index-url URL"]
+    python -m benchmarks.install [--python python3.12 ...] [--torch REQUIREMENTS ...] [--pip OPTIONS]
 
 In an empty environment of each Python: torch and torchvision first (`--torch` names their builds, such as
 "torch==2.13.0+cpu torchvision"), then this checkout with no compiler and no pkg-config files in sight, then a few commands.

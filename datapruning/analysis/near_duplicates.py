@@ -117,10 +117,10 @@ def find_near_duplicates(
         evidence = Embeddings(open_embeddings(embeddings, dataset.total).features, dataset.train.labels)
     ids, distances = evidence.near_pairs(distance, NEIGHBOURS)
     readable = ~np.isin(ids, dataset.corrupt_ids).any(1)
-    found = NearDuplicates(ids[readable], distances[readable], dataset)
+    pairs = NearDuplicates(ids[readable], distances[readable], dataset)
     if out is not None:
-        found.save(out)
-    return found
+        pairs.save(out)
+    return pairs
 
 
 def _read(path: Path) -> str:

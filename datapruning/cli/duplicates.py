@@ -26,7 +26,7 @@ def command(
 
     if out is not None and out.suffix != ".csv":
         raise InvalidValue(f"{out}: pairs are written as .csv", parameter="out")
-    found = find_near_duplicates(options.named_data(), distance, embeddings=embeddings, seed=seed, **options.settings)
-    path = out or options.workspace / "near-duplicates" / f"{found.data.name}-{distance:g}-{len(found)}.csv"
-    found.save(path)
-    o.print_result(f"{len(found):,} pairs, {int(found.have_other_labels.sum()):,} of them with different labels: {path}")
+    pairs = find_near_duplicates(options.named_data(), distance, embeddings=embeddings, seed=seed, **options.settings)
+    path = out or options.workspace / "near-duplicates" / f"{pairs.data.name}-{distance:g}-{len(pairs)}.csv"
+    pairs.save(path)
+    o.print_result(f"{len(pairs):,} pairs, {int(pairs.have_other_labels.sum()):,} of them with different labels: {path}")
