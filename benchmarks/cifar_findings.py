@@ -224,8 +224,8 @@ def _curve(
 
 def main() -> None:
     shared = set(CommittedRows("cifar_regret").read())
-    own = [settings for run in JUDGE for settings in configs_of(run) if _key(settings) not in shared]
-    run_rows(NAME, own, train_student, __doc__)
+    missing = [settings for run in JUDGE for settings in configs_of(run) if _key(settings) not in shared]
+    run_rows(NAME, missing, train_student, __doc__)
     accuracies = Accuracies({**CommittedRows("cifar_regret").read(), **CommittedRows(NAME).read()})
     if len(accuracies.runs) < 2:
         print(f"{len(accuracies.runs)} runs have all their rows; at least 2 are needed for a table")

@@ -106,7 +106,7 @@ def main() -> None:
     rows = run_rows(NAME, configs, train_row, __doc__)
     lines = []
     for weight in WEIGHTS:
-        ours, own = (
+        ours, own_loop = (
             [
                 row["result"]["test_accuracy"]
                 for row in rows
@@ -114,7 +114,8 @@ def main() -> None:
             ]
             for loop in (OURS, OWN_LOOP)
         )
-        lines.append([f"{weight:g}" if weight else "labels alone", mean_spread(ours), mean_spread(own), in_words(own, ours)])
+        name = f"{weight:g}" if weight else "labels alone"
+        lines.append([name, mean_spread(ours), mean_spread(own_loop), in_words(own_loop, ours)])
     teacher = statistics.mean(row["result"]["teacher_accuracy"] for row in rows)
     about = (
         f"Test accuracy in percent of tinynet16 on a random {FRACTION} of {TOTAL:,} images of Fashion-MNIST, 16 epochs of "

@@ -64,9 +64,9 @@ def find_reused_scores(context: Context, scorer: str, seed: int, embeddings: Own
     """
     if not context.reuse:
         return None
-    own = scores_path(context, scorer, seed, embeddings)
-    path = context.find_artifact(own)
-    if path == own:
+    workspace_path = scores_path(context, scorer, seed, embeddings)
+    path = context.find_artifact(workspace_path)
+    if path == workspace_path:
         return None
     info(f"scores: using {path}")
     return path

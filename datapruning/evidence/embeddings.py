@@ -104,9 +104,9 @@ class Embeddings:
         if len(unique) > 1:
             similarity, nearest = Embeddings(self.features[unique], self.labels[unique]).neighbours(min(k, len(unique) - 1))
             rows, columns = np.nonzero(1 - similarity <= max_distance)
-            found = np.sort(unique[np.stack([rows, nearest[rows, columns]], 1)], axis=1)
-            found, index = np.unique(found, axis=0, return_index=True)
-            pairs.append(found)
+            new_pairs = np.sort(unique[np.stack([rows, nearest[rows, columns]], 1)], axis=1)
+            new_pairs, index = np.unique(new_pairs, axis=0, return_index=True)
+            pairs.append(new_pairs)
             distances.append(np.maximum(1 - similarity[rows, columns], 0)[index])
         ids, lengths = np.concatenate(pairs), np.concatenate(distances)
         order = np.lexsort((ids[:, 1], ids[:, 0], lengths))

@@ -75,8 +75,8 @@ def find_scores(named: Sequence[Path], workspaces: Sequence[Path], fingerprint: 
     in_folders = [file for folder in named if folder.is_dir() for file in _named_folder(folder, fingerprint)]
     named_files = [path for path in named if not path.is_dir()]
     loaded, discovered, left_out = _load_files(named_files, "scores/*.npz", workspaces, load_scores, fingerprint)
-    beside = [file for root in workspaces for file in _files_beside(root, fingerprint)]
-    every_file = [*loaded, *in_folders, *discovered, *beside]
+    next_to_workspaces = [file for root in workspaces for file in _files_next_to(root, fingerprint)]
+    every_file = [*loaded, *in_folders, *discovered, *next_to_workspaces]
     distinct = [copies[0] for copies in pivot(every_file, lambda file: _identity(file[1].meta)).values()]
     distinct.sort(key=lambda file: (file[1].meta.seed or 0, str(file[0])))
     ranked = [
@@ -97,7 +97,7 @@ def _named_folder(folder: Path, fingerprint: str) -> list[tuple[Path, Scores]]:
     return files
 
 
-def _files_beside(workspace: Path, fingerprint: str) -> list[tuple[Path, Scores]]:
+def _files_next_to(workspace: Path, fingerprint: str) -> list[tuple[Path, Scores]]:
     """Scores files in the folder of a workspace, and in the folder `scores` there: where `--out` puts them."""
     parent = workspace.resolve().parent
     is_workspace = (workspace / "students").is_dir() or (workspace / "sweeps").is_dir()

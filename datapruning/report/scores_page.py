@@ -91,10 +91,11 @@ def _classes(files: Sequence[ScoresFile], kept: Kept, fraction: float, data: Dat
     labels, names = data.train.labels, data.class_names
     figures = [histograms.class_figure(file.name, {fraction: kept[file.name]}, labels, names) for file in files]
     totals = np.bincount(labels, minlength=data.classes)
-    rows = []
-    for label in np.flatnonzero(totals):
-        counts = [int((labels[kept[file.name]] == label).sum()) for file in files]
-        rows.append((names[label], int(totals[label]), [f"{n:,} ({percent(n / int(totals[label]))})" for n in counts]))
+    counts = [np.bincount(labels[kept[file.name]], minlength=data.classes) for file in files]
+    rows = [
+        (names[label], int(totals[label]), [f"{int(n[label]):,} ({percent(n[label] / totals[label])})" for n in counts])
+        for label in np.flatnonzero(totals)
+    ]
     columns = [f"#{file.name}" for file in files]
     html = render("class_table.html", figures=figures, rows=rows, names=columns, is_folded=len(rows) > MAX_OPEN_CLASSES)
     return Section("classes", f"What keeping {percent(fraction)} keeps of each class", html, figures)
@@ -108,13 +109,14 @@ def _images(files: Sequence[ScoresFile], kept: Kept, data: Dataset) -> Section:
 
 def _images_by_class(file: ScoresFile, kept: NDArray[np.int64], data: Dataset) -> list[ClassImages]:
     values, labels = file.scores.values, data.train.labels
+    num_kept = np.bincount(labels[kept], minlength=data.classes)
     classes = []
     for label in np.unique(labels)[:MAX_CLASSES]:
         ids = np.flatnonzero(labels == label)
         order = ids[np.argsort(-values[ids], kind="stable")]
         count = min(IMAGES_PER_END, max(1, len(ids) // 2))
         highest, lowest = ([_image(i, file, data) for i in ends] for ends in (order[:count], order[: -count - 1 : -1]))
-        classes.append(ClassImages(data.class_names[label], int(np.isin(ids, kept).sum()), len(ids), highest, lowest))
+        classes.append(ClassImages(data.class_names[label], int(num_kept[label]), len(ids), highest, lowest))
     return classes
 
 

@@ -12,14 +12,15 @@ from typing import Any
 from datapruning.report.groups import pivot
 from datapruning.report.run_records import RunRecord
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.records import flatten
 
 IDS = "ids"
 """The scorer of subsets that were chosen elsewhere: nothing says how, so that each list is a selection of its own."""
-NOT_IDENTIFYING = (
+NOT_IDENTIFYING = frozenset({
     "format", "version", "dataset", "spec", "fingerprint", "total", "package_version", "created", "source", "sign", "seed",
     "fraction", "kept",
     "recording", "costs", "unreadable",
-)  # fmt: skip
+})  # fmt: skip
 """Metadata that may differ between subsets that were chosen alike."""
 MAX_NAMED_SETTINGS = 3
 """Settings that a name has; more are told apart by a hash."""
@@ -33,7 +34,8 @@ def name_selections(runs: Sequence[RunRecord]) -> list[RunRecord]:
     for (scorer, *_), members in by_scorer.items():
         known = {run.folder: selection for run in members if (selection := _selection(run))}
         names |= _name_lists(known) if scorer == IDS else _name_settings(known)
-    return [replace(run, selection=names.get(run.folder, "")) for run in runs]
+    # most runs have no name, and keep the subset that they have read
+    return [replace(run, selection=name) if (name := names.get(run.folder)) else run for run in runs]
 
 
 def _selection(run: RunRecord) -> dict[str, Any]:
@@ -44,19 +46,12 @@ def _selection(run: RunRecord) -> dict[str, Any]:
     if subset.meta.scorer == IDS:
         content = hashlib.sha256(subset.indices.tobytes()).hexdigest()[:4]
         return {"fraction": run.fraction, "list": Path(subset.meta.source or "").name, "content": content}
-    return _flatten(subset.meta.to_json())
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if key in NOT_IDENTIFYING:
-            continue
-        if isinstance(value, dict):
-            flat |= _flatten(value, "" if key == "scores" else f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+    values = flatten(subset.meta.to_json())
+    return {
+        key.removeprefix("scores."): value
+        for key, value in values.items()
+        if not NOT_IDENTIFYING.intersection(key.split("."))
+    }
 
 
 def _name_lists(selections: Mapping[Path, Mapping[str, Any]]) -> dict[Path, str]:

@@ -43,7 +43,7 @@ class StepReader:
 
         Ids, weights and soft labels are uploaded for many batches at once.
         """
-        method, own = self.method, [(ids, epoch) for ids in batches]
+        method, epoch_batches = self.method, [(ids, epoch) for ids in batches]
         requests = method.auxiliary_batches(batches, epoch) if method else [None] * len(batches)
         trained = requests if method and method.trains_on_auxiliary else [None] * len(batches)
         labels = self.loss.labels if isinstance(self.loss, DistillationLoss) else None
@@ -56,8 +56,8 @@ class StepReader:
             read_auxiliary_batches(requests, self.views, self.loader),
             torch.split(upload(all_ids, self.device), sizes),
             weights,
-            read_soft_labels(labels, own, self.device),
-            read_soft_labels(method.self_teacher if method else None, own, self.device),
+            read_soft_labels(labels, epoch_batches, self.device),
+            read_soft_labels(method.self_teacher if method else None, epoch_batches, self.device),
             read_soft_labels(labels, trained, self.device),
             strict=True,
         )

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
-from datapruning.errors import IncompatibleInputs, InvalidValue, TimeLimitReached
+from datapruning.errors import InvalidValue, TimeLimitReached
 from datapruning.models.flops import network_flops
 from datapruning.runs.metrics import EpochRecord
 from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.checkpoint_parts import check_resumable, part_tensors, restore_parts
 from datapruning.training.data_init import initialize_from_images
 from datapruning.training.distributed import collectives
 from datapruning.training.distributed.sharding import global_batch_size, global_batch_sizes, global_batches, local_ids
@@ -198,7 +199,7 @@ class Trainer:
                     )
         self._graph = None  # with the memory of its activations
         if save_final_to:
-            self._write(save_final_to, state)
+            save_final_to.save(self.model, self.optimizer, state, part_tensors(self._parts))
         if self.ema:
             self.ema.copy_to_model()
         return state
@@ -381,16 +382,6 @@ class Trainer:
         )  # fmt: skip
         state.history.append(record)
 
-    def _write(self, checkpoint: Checkpoint, state: TrainState, stats: EpochStats | None = None) -> None:
-        """Write a checkpoint; it has the parts of every process that has states of its own."""
-        sums = stats.tensors() if stats else {}
-        tensors = {**self._tensors(self._parts), **sums}
-        if num_processes() > 1:
-            own = {**self._tensors([part for part in self._parts if part.per_process]), **sums}
-            for number, others in list(enumerate(collectives.gather_tensors(own)))[1:]:
-                tensors |= {f"{_prefix(number)}{name}": value for name, value in others.items()}
-        checkpoint.save(self.model, self.optimizer, state, tensors)
-
     @property
     def _parts(self) -> list[Checkpointed]:
         """What has a state of its own in a checkpoint."""
@@ -399,48 +390,24 @@ class Trainer:
         )  # fmt: skip
         return [part for part in parts if part is not None]
 
-    @staticmethod
-    def _tensors(parts: Sequence[Checkpointed]) -> dict[str, Tensor]:
-        return {name: tensor for part in parts for name, tensor in part.tensors().items()}
-
     def _load(self, *checkpoints: Checkpoint | None) -> Mapping[str, Tensor]:
         """Continue from the first checkpoint that exists; returns its tensors."""
         for checkpoint in filter(None, checkpoints):
             saved = checkpoint.load(self.model, self.optimizer)
             if saved is not None:
-                current, (self.state, tensors) = self.state, saved
-                for name in ("device", "precision"):
-                    recorded, requested = getattr(self.state, name), getattr(current, name)
-                    if recorded != requested:
-                        raise IncompatibleInputs(
-                            f"{checkpoint.path} was saved by a training with the {name} {recorded}, not {requested}, which "
-                            f"rounds otherwise: resume with {recorded}, or delete it to train from the beginning"
-                        )
-                if self.state.processes != num_processes():
-                    count = self.state.processes
-                    raise IncompatibleInputs(
-                        f"{checkpoint.path} was saved by {count} process{'es' * (count > 1)}, not {num_processes()}: resume "
-                        "with as many (torchrun's nproc_per_node), or delete it to train from the beginning"
-                    )
-                prefix = _prefix(rank())
-                own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-                for part in self._parts:
-                    part.restore(own if part.per_process and rank() else tensors)
-                return {**tensors, **own}
+                check_resumable(checkpoint.path, saved[0], self.state)
+                self.state, tensors = saved
+                return restore_parts(self._parts, tensors)
         return {}
 
     def _save(
         self, checkpoint: Checkpoint, partial_epoch: PartialEpoch | None = None, stats: EpochStats | None = None
     ) -> None:
         """Save; `partial_epoch` and its `stats` where it is in the middle of an epoch."""
-        self._write(checkpoint, self.state.model_copy(update={"partial_epoch": partial_epoch}), stats)
+        state = self.state.model_copy(update={"partial_epoch": partial_epoch})
+        checkpoint.save(self.model, self.optimizer, state, part_tensors(self._parts, stats.tensors() if stats else {}))
         for callback in self.callbacks:
             callback.on_checkpoint(self.state.epoch - 1)
-
-
-def _prefix(process: int) -> str:
-    """What the names of the tensors of a process begin with in a checkpoint; those of process 0 have their plain names."""
-    return f"process-{process}."
 
 
 def _is_due(checkpoint: Checkpoint, num_done: int) -> bool:

@@ -21,8 +21,9 @@ from datapruning.artifacts.subset import Subset, subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs
 from datapruning.io.npz import write_npz
-from datapruning.tools.diff.diff import ComparedRun, compare_runs, diff, flatten
+from datapruning.tools.diff.diff import ComparedRun, compare_runs, diff
 from datapruning.tools.diff.samples import MAX_CLASSES, class_table, compare_scores, compare_subsets, overlap_by_chance
+from datapruning.utils.records import flatten
 from tests.conftest import CommandResult, fast_options
 
 Dprune = Callable[..., CommandResult]

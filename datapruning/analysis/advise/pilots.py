@@ -123,7 +123,7 @@ class PilotRunner:
         epochs = planned_epochs(training, len(ids), len(rest))
         views = context.for_subset(ids).views
         with reproducible(context.threads, context.recipe.train), quiet():
-            own = context.workspace / "soft-labels"
+            label_folder = context.workspace / "soft-labels"
             caches = [
                 SoftLabelCache(
                     teacher,
@@ -131,7 +131,7 @@ class PilotRunner:
                     data.fingerprint,
                     data.total,
                     data.classes,
-                    own,
+                    label_folder,
                     read_only=not context.may_write(teacher.folder),
                 )
                 for teacher in self._load_teachers()

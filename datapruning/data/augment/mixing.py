@@ -141,9 +141,11 @@ def blend(views: Tensor, others: Tensor, rows: NDArray[np.int64], weight: NDArra
     if not changed.size:
         return
     weights = (upload(w[changed, None, None, None].astype(np.float32), views.device) for w in (weight, 1 - weight))
-    own, other, own_weight, other_weight = upload(rows[changed], views.device), upload(changed, views.device), *weights
-    mixed = views.index_select(0, own).mul_(own_weight).add_(others.index_select(0, other).mul_(other_weight))
-    views.index_copy_(0, own, mixed)
+    image_weights, partner_weights = weights
+    image_rows, partner_rows = upload(rows[changed], views.device), upload(changed, views.device)
+    mixed = views.index_select(0, image_rows).mul_(image_weights)
+    mixed.add_(others.index_select(0, partner_rows).mul_(partner_weights))
+    views.index_copy_(0, image_rows, mixed)
 
 
 def paste(views: Tensor, others: Tensor, rows: NDArray[np.int64], index: Tensor, boxes: NDArray[np.int64]) -> None:

@@ -69,9 +69,9 @@ def _compare(
 
 
 def _explain(dataset: object) -> str:
-    found = find_generator(dataset)
-    if found is not None:
-        name, generator = found
+    named_generator = find_generator(dataset)
+    if named_generator is not None:
+        name, generator = named_generator
         kind = f"{type(generator).__module__.partition('.')[0]}'s {type(generator).__name__}"
         return f"it draws from a random generator of its own, {name} ({kind}): have it draw from the global one"
     return (

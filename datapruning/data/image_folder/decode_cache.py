@@ -105,8 +105,8 @@ def decoded_folder(name: str, form: ImageFormat, splits: dict[str, ImageFiles], 
 
 def find_decoded(folders: Sequence[Path], splits: Collection[str]) -> Path:
     """The first folder that has all splits decoded; the first of all where none has."""
-    whole = [all(_manifest_path(folder, role).exists() for role in splits) for folder in folders]
-    return folders[agree(whole.index(True) if any(whole) else 0)]
+    is_complete = [all(_manifest_path(folder, role).exists() for role in splits) for folder in folders]
+    return folders[agree(is_complete.index(True) if any(is_complete) else 0)]
 
 
 def decode_splits(

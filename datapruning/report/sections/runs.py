@@ -3,6 +3,8 @@
 import json
 import shlex
 
+import numpy as np
+
 from datapruning.report.comparison import Comparison, family_name
 from datapruning.report.format import join_words, percent, plural
 from datapruning.report.groups import Group, kd_gains, pivot
@@ -39,17 +41,18 @@ def _lost_classes(inputs: ReportInputs) -> list[str]:
     if inputs.data is None:
         return []
     labels, names = inputs.data.train.labels, inputs.data.class_names
-    present = set(labels.tolist())
+    totals = np.bincount(labels, minlength=len(names))
     pruned = [run for run in inputs.collection.runs if run.subset is not None and not run.is_full]
     sentences = []
     for (scorer, fraction), runs in pivot(pruned, lambda run: (run.scorer, run.fraction)).items():
-        lost = [present - set(labels[run.subset.indices].tolist()) for run in runs if run.subset is not None]
-        if classes := sorted(set().union(*lost)):
+        kept = [np.bincount(labels[run.subset.indices], minlength=len(names)) for run in runs if run.subset is not None]
+        lost = np.array([(totals > 0) & (counts == 0) for counts in kept])  # [runs, classes]
+        if classes := np.flatnonzero(lost.any(0)).tolist():
             shown = [names[label] for label in classes[:MAX_LOST_CLASSES]]
             others = [f"{len(classes) - len(shown)} more"] if len(classes) > len(shown) else []
             sentences.append(
                 f"{scorer}, keeping {percent(fraction)}: no sample of {plural(len(classes), 'class', 'classes')} "
-                f"({join_words([*shown, *others])}) in {sum(map(bool, lost))} of {plural(len(runs), 'subset')}"
+                f"({join_words([*shown, *others])}) in {int(lost.any(1).sum())} of {plural(len(runs), 'subset')}"
             )
     return sentences
 

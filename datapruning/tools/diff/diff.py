@@ -16,6 +16,7 @@ from datapruning.runs.result import RunResult, StudentResult, TrainedResult
 from datapruning.runs.run import CONFIG, Run
 from datapruning.tools.diff.samples import compare_scores, compare_subsets
 from datapruning.tools.load import load_scores_or_subset
+from datapruning.utils.records import flatten
 
 MAX_SETTINGS = 12
 """Settings that are listed, at most."""
@@ -118,14 +119,6 @@ def compare_runs(a: ComparedRun, b: ComparedRun, data: Dataset | None = None) ->
     if a.subset is not None and b.subset is not None:
         lines += ["subsets", *(f"  {line}" for line in compare_subsets(a.subset, b.subset, data))]
     return lines
-
-
-def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as one, with keys such as "table.key"."""
-    flat: dict[str, Any] = {}
-    for key, value in tables.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _describe_result(result: RunResult | None) -> str:

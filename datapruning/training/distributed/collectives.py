@@ -104,8 +104,9 @@ def sharded_outputs(forward_pass: ForwardPass) -> Iterator[tuple[Batch, list[Ten
     count = num_processes()
     batches: Sequence[NDArray[np.int64]] = forward_pass.batches
     groups = [batches[start : start + count] for start in range(0, len(batches), count)]
-    own = [group[min(rank(), len(group) - 1)] for group in groups]  # where the last group is short, its last batch again
-    for group, (batch, outputs) in zip(groups, local_outputs(forward_pass._replace(batches=own)), strict=True):
+    # where the last group is short, its last batch again
+    local_batches = [group[min(rank(), len(group) - 1)] for group in groups]
+    for group, (batch, outputs) in zip(groups, local_outputs(forward_pass._replace(batches=local_batches)), strict=True):
         labels, gathered = all_gather(batch.labels), [all_gather(output) for output in outputs]
         for process, ids in enumerate(group):
             images = batch.images if process == rank() else batch.images[:0]
