@@ -79,7 +79,7 @@ def export_model(source: Path, out: Path, *, with_preprocessing: bool = False) -
                 outputs = written(network, inputs, temporary)
             except Exception as error:  # torch's exporters raise nearly anything
                 raise InvalidValue(
-                    f"the network {model.description.model} cannot be written as {out.suffix}: {first_line(error)}"
+                    f"the network {model.description.model} cannot be written as {out.suffix}: {_cause(error)}"
                 ) from error
         difference = _largest_difference(network, inputs, outputs)
     kind, shape = ("uint8", images.shape[1:]) if with_preprocessing else ("float32", inputs.shape[1:])
@@ -88,6 +88,13 @@ def export_model(source: Path, out: Path, *, with_preprocessing: bool = False) -
         f"{out}: takes {takes}, gives float32 [n, {len(model.class_names)}]; its logits of {len(images)} {origin} differ "
         f"from the network's by {difference:.1e} at most"
     )
+
+
+def _cause(error: BaseException) -> str:
+    """What an exporter's error began with, such as an operator that ONNX lacks; its own message is general advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)
 
 
 def _write_onnx(network: nn.Module, inputs: Tensor, path: Path) -> Tensor:

@@ -248,6 +248,24 @@ class DataDependent(nn.Module):
         return logits if float(logits.detach().sum()) > 0 else -logits
 
 
+def without_onnx(channels: int, classes: int) -> nn.Module:
+    """Make a network with an operator that ONNX lacks."""
+    return Eigenvalues()
+
+
+class Eigenvalues(nn.Module):
+    """Adds the eigenvalues of a matrix to the logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images -> logits."""
+        logits: Tensor = self.layer(images.flatten(1))
+        return logits + torch.linalg.eigvalsh(logits[:, :, None] * logits[:, None, :])
+
+
 def test_bad_exports_are_refused_in_one_line(
     expect_refusal: ExpectRefusal, run: Path, tmp_path: Path, make_context: Callable[..., Context], digits: Dataset
 ) -> None:
@@ -258,6 +276,10 @@ def test_bad_exports_are_refused_in_one_line(
     odd = dp.train(context, fraction=0.1, kd_weight=0).folder
     message = expect_refusal("export", odd, "--out", "m.pt2")
     assert "the network tests.tools.test_trained_model:data_dependent cannot be written as .pt2" in message
+    context = make_context(digits, "train.model=tests.tools.test_trained_model:without_onnx", "train.epochs=1")
+    message = expect_refusal("export", dp.train(context, fraction=0.1, kd_weight=0).folder, "--out", "m.onnx")
+    assert "cannot be written as .onnx: No ONNX function found for <OpOverload(op='aten._linalg_eigh'" in message
+    assert not list(tmp_path.glob("m.*"))
 
 
 def data_dependent(channels: int, classes: int) -> nn.Module:
