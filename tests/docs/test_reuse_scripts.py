@@ -59,5 +59,5 @@ def test_a_read_only_teacher_teaches_and_its_missing_labels_are_one_s_own(tmp_pa
         values = run("read_only_teacher")
     assert Path(values["teacher"].folder).parent == Path("colleague/teachers")
     assert values["student"].result.soft_labels_computed == 4 * (431 - 144)
-    assert [path.parent.parent for path in Path("mine").rglob("logits.npy")] == [Path("mine/soft-labels")]
+    assert [path.parent.parent for path in Path("my-workspace").rglob("logits.npy")] == [Path("my-workspace/soft-labels")]
     assert sorted(Path("colleague").rglob("*")) == before

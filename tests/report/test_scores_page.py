@@ -45,6 +45,7 @@ def test_the_page_shows_both_ends_of_each_class_and_what_is_kept(
     assert shown[:8] == [data_uri(digits.train.images[i]) for i in expected], "highest first, then lowest first"
     kept = digits.train.labels[-round(0.1 * digits.total) :]
     assert f"0: {(kept == 0).sum()} of {len(zeros)} are kept" in html
+    assert "Random scores" not in html, "there are none"
     assert re.search("(up and down|down and up) correlate at .1.00", html)
 
 

@@ -31,7 +31,8 @@ def matrix_section(files: Sequence[ScoresFile], only: str = "") -> Section:
         matrix = [[1.0 if a is b else rank_correlation(a.scores.values, b.scores.values) for b in files] for a in files]
         pairs = _informative_pairs(files, matrix)
         figures = [_matrix_figure([file.name for file in files], matrix)]
-    html = render("agreement.html", figures=figures, pairs=pairs, only=only)
+    has_random = any(file.is_random for file in files)
+    html = render("agreement.html", figures=figures, pairs=pairs, only=only, has_random=has_random)
     return Section("agreement", "Do the scorers agree?", html, figures)
 
 
