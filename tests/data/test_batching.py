@@ -21,14 +21,24 @@ def test_every_id_occurs_once_per_epoch(ids: list[int], size: int, seed: int, ep
 
 @given(st.integers(1, 500), st.integers(2, 60))
 @laws
-def test_batches_are_full_and_a_single_last_sample_joins_the_previous_batch(count: int, size: int) -> None:
+def test_batches_are_full_and_no_last_batch_is_tiny(count: int, size: int) -> None:
     sizes = batch_sizes(count, size)
     assert sum(sizes) == count
     assert [len(b) for b in training_batches(np.arange(count), size, 0, 0)] == sizes
-    lone = count > size and count % size == 1
-    assert sizes[:-1] == [size] * (len(sizes) - 1)
-    assert sizes[-1] == (size + 1 if lone else count % size or size)
+    assert sizes[:-2] == [size] * (len(sizes) - 2)
+    if count > size:
+        assert min(sizes) >= min(8, size // 2), "batch norm's running statistics"
+        assert max(sizes) <= max(size, 3), "memory"
+        assert sizes[-2] == size or sizes[-2] - sizes[-1] in (0, 1)
     assert count == 1 or min(sizes) > 1
+
+
+def test_the_last_two_batches_share_their_samples_where_the_last_would_be_tiny() -> None:
+    assert batch_sizes(136, 32) == [32, 32, 32, 32, 8]
+    assert batch_sizes(135, 32) == [32, 32, 32, 20, 19]
+    assert batch_sizes(129, 32) == [32, 32, 32, 17, 16]
+    assert batch_sizes(11, 8) == [6, 5]
+    assert batch_sizes(5, 2) == [2, 3]
 
 
 def test_batches_of_one_sample_and_of_none() -> None:

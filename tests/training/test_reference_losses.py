@@ -1,8 +1,9 @@
 """The losses of 20 steps in every mode of the trainer, against committed reference values.
 
-`reference_losses.json` was written by the trainer of commit 1bddbfc with the same networks, samples and seeds. Bits depend
-on the processor and on torch; `python -m benchmarks.trainer_bits` compares them on one machine. bf16 is left out: its sums
-differ between processors by more than the tolerance.
+`reference_losses.json` was written by the trainer of commit 1bddbfc with the same networks, samples and seeds, the
+one with InfoBatch since last batches of fewer than 8 samples are avoided (`batch_sizes`). Bits depend on the processor
+and on torch; `python -m benchmarks.trainer_bits` compares them on one machine. bf16 is left out: its sums differ between
+processors by more than the tolerance.
 """
 
 from __future__ import annotations

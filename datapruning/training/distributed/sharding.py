@@ -15,7 +15,7 @@ def global_batch_size(config: TrainConfig) -> int:
 
 
 def global_batch_sizes(count: int, config: TrainConfig) -> list[int]:
-    """Sizes of the batches of an epoch of `count` samples; each has 2 samples or more for every process (batch norm).
+    """Sizes of the batches of an epoch of `count` samples; each has 2 samples or more for every process, see `batch_sizes`.
 
     Raises:
         InvalidValue: too few samples for so many processes.

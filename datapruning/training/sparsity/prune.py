@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datapruning.config.sparsity import SparsityConfig
-from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Batch
 from datapruning.models.flops import network_flops
 from datapruning.runs.context import Context
@@ -178,7 +177,7 @@ def _batches(ids: NDArray[np.int64], size: int, count: int, seed: int) -> Iterat
     num_batches, epoch = 0, 0
     while num_batches < count:
         order = hash_permutation(ids, SALIENCY_KEY, seed, epoch)
-        sizes = [n for n in batch_sizes(len(ids), size) if n >= min(size, len(ids))] or [len(ids)]
+        sizes = [size] * (len(ids) // size) or [len(ids)]
         for batch in np.split(order, np.cumsum(sizes))[: min(len(sizes), count - num_batches)]:
             yield batch
             num_batches += 1
