@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Unpack
 
-from datapruning.models import check_model
+from datapruning.api.train_settings import given_settings
+from datapruning.models.training_check import check_training
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.runs.result import TeacherResult
 from datapruning.runs.run import FinishedRun
@@ -14,6 +15,9 @@ def teach(
     data: DatasetOrContext,
     *,
     model: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     init: str | Path | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -23,7 +27,10 @@ def teach(
 
     Args:
         data: a dataset, its name or path, or a context.
-        model: the teacher's network; default: the recipe's.
+        model: the teacher's network; default, as with the next three: the recipe's.
+        epochs: number of training epochs.
+        batch_size: samples that go through the network together.
+        lr: peak learning rate.
         init: file of weights, or a run, that it starts from (see docs/models.md); default: a random initialisation.
         seed: random seed of initialisation and sample order.
         out: the run folder; default: a named one in the workspace.
@@ -33,8 +40,11 @@ def teach(
         OutputExists: `out` holds something else. InvalidFile, IncompatibleInputs: weights of another
             network. UnknownName, InvalidValue: see `open_context`.
     """
+    changes = given_settings(
+        settings.get("changes", ()), ("teacher", "train"), model=model, epochs=epochs, batch_size=batch_size, lr=lr
+    )
     context = as_context(data, **settings)
-    if model is not None:
-        check_model(model, context.shape, context.data.classes)
-        context = context.with_settings("teacher", model=model)
+    if changes:
+        context = context.with_settings("teacher", **changes)
+        check_training(context.recipe.teacher, context.shape, context.data.classes)
     return train_teacher(context.with_init("teacher", init), seed, Path(out) if out else None)

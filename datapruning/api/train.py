@@ -15,10 +15,11 @@ from datapruning.api.student_request import (
     Teachers,
     parse_kd_weight,
 )
+from datapruning.api.train_settings import student_settings
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
-from datapruning.errors import InvalidFile, InvalidValue
+from datapruning.errors import InvalidFile
 from datapruning.runs.context import Context
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.runs.result import StudentResult, SubsetOrigin, TeachingRecord
@@ -48,6 +49,8 @@ def train(
     model: str | None = None,
     init: str | Path | None = None,
     epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     budget: str | None = None,
     samples: int | str | None = None,
     infobatch: float | None = None,
@@ -77,8 +80,10 @@ def train(
             among the others that are named, or else among the candidates of the recipe, and their early checkpoints.
         kd_weight: 0 (labels alone, no teacher needed) to 1 (teacher alone), or "auto".
         init: file of weights, or a run, that the student starts from (see docs/models.md); default: a random initialisation.
-        model: the student's network; default, as with the next seven: the recipe's.
+        model: the student's network; default, as with the next nine: the recipe's.
         epochs: number of training epochs of the student.
+        batch_size: samples that go through the student together.
+        lr: peak learning rate of the student.
         budget: "epochs", "steps" for as many training steps as the full data would take, or "samples".
         samples: number of samples that the student sees, repeats counted, or "full" for as many as `epochs` passes over the
             full data; it makes the budget "samples".
@@ -98,9 +103,12 @@ def train(
     limit = None if max_seconds is None else TimeLimit(max_seconds)
     weight = parse_kd_weight(kd_weight)
     selection = Selection(subset, fraction, scorer, scores, strategy, settings, balance)
+    changes = student_settings(
+        context_settings.get("changes", ()), model=model, epochs=epochs, batch_size=batch_size, lr=lr, budget=budget,
+        samples=samples, infobatch=infobatch,
+    )  # fmt: skip
     context = as_context(data, **context_settings)
     context = context if limit is None else replace(context, time_limit=limit)
-    changes = {"model": model, "epochs": epochs, "infobatch": infobatch, **budget_changes(budget, samples)}
     context = _student_context(context, changes, self_distill, sparsity, criterion).with_init("student", init)
     request = StudentRequest.resolve(context, selection, teacher, weight, seed, out)
     return _train_request(request)
@@ -120,6 +128,8 @@ class StudentOptions(TypedDict, total=False):
     model: str | None
     init: str | Path | None
     epochs: int | None
+    batch_size: int | None
+    lr: float | None
     budget: str | None
     samples: int | str | None
     infobatch: float | None
@@ -164,23 +174,6 @@ def rerun(
     return train(run.data if data is None else data, subset, **changed)
 
 
-def budget_changes(budget: str | None, samples: int | str | None) -> dict[str, object]:
-    """Settings of [train] for a budget; a number of samples implies the budget "samples". None: as the recipe has it.
-
-    Raises:
-        InvalidValue: `samples` under another budget, or text that is neither a number nor "full".
-    """
-    if samples is None:
-        return {"budget": budget}
-    if budget not in (None, "samples"):
-        raise InvalidValue(f"a number of samples is the budget 'samples', not '{budget}'", parameter="samples")
-    if isinstance(samples, str) and samples.isdecimal():
-        samples = int(samples)
-    if isinstance(samples, str) and samples != "full":
-        raise InvalidValue(f"samples is a whole number, or full; got '{samples}'", parameter="samples")
-    return {"budget": "samples", "samples": samples}
-
-
 def _student_context(
     context: Context,
     changes: Mapping[str, object],
@@ -188,8 +181,8 @@ def _student_context(
     sparsity: float | None,
     criterion: str | None,
 ) -> Context:
-    """The context with other settings of the student (those that are not None); the teacher's stay the recipe's."""
-    context = context.with_train(**{key: value for key, value in changes.items() if value is not None})
+    """The context with other settings of the student; the teacher's stay the recipe's."""
+    context = context.with_train(**changes)
     if self_distill is not None:
         context = context.with_settings("self_distill", method=self_distill)
     if sparsity is not None or criterion is not None:

@@ -19,6 +19,9 @@ def command(
     budget: o.Budget = None,
     samples: o.NumSamples = None,
     model: o.StudentModel = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    lr: o.LearningRate = None,
     out: Annotated[Path | None, typer.Option(help="The advice's folder.", show_default="in the workspace")] = None,
     seed: o.Seed = 0,
 ) -> None:
@@ -32,7 +35,7 @@ def command(
     from datapruning.analysis.advise.advise import advise
 
     advice = advise(
-        options.named_data(), tolerance, scorer=scorer, teacher=teacher, model=model, budget=budget, samples=samples,
-        seed=seed, out=out, **options.settings,
+        options.named_data(), tolerance, scorer=scorer, teacher=teacher, model=model, epochs=epochs, batch_size=batch_size,
+        lr=lr, budget=budget, samples=samples, seed=seed, out=out, **options.settings,
     )  # fmt: skip
     o.print_result(advice.text)

@@ -40,6 +40,11 @@ NumSamples = Annotated[
     typer.Option("--samples", help="Number of samples that a student sees, repeats counted; full: as on all the data."),
 ]
 StudentModel = Annotated[str | None, typer.Option("--model", help="The student's network.", show_default="the recipe's")]
+Epochs = Annotated[int | None, typer.Option(help="Number of training epochs.", show_default="the recipe's")]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Samples that go through the network together.", show_default="the recipe's")
+]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="The peak learning rate.", show_default="the recipe's")]
 Init = Annotated[
     Path | None,
     typer.Option(

@@ -35,6 +35,9 @@ def command(
     budget: o.Budget = None,
     samples: o.NumSamples = None,
     model: o.StudentModel = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    lr: o.LearningRate = None,
     infobatch: Annotated[
         float | None,
         typer.Option(help="Skip this fraction of the easy samples each epoch (0.5; 0: none).", show_default="the recipe's"),
@@ -81,7 +84,8 @@ def command(
         "fraction": fraction, "scorer": scorer, "scores": scores, "strategy": strategy,
         "settings": parse_settings(strategy_settings) if strategy_settings else None, "balance": balance, "budget": budget,
         "samples": samples,
-        "model": model, "infobatch": infobatch, "self_distill": self_distill, "sparsity": sparsity, "criterion": criterion,
+        "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr, "infobatch": infobatch,
+        "self_distill": self_distill, "sparsity": sparsity, "criterion": criterion,
         "max_seconds": max_seconds, "out": out,
     }  # fmt: skip
     if teacher:

@@ -17,7 +17,7 @@ from datapruning.analysis.advise.plan import Pilot, next_pilot
 from datapruning.analysis.advise.random_baseline import RandomBaseline, compare_with_random
 from datapruning.analysis.advise.request import AdviceRequest, resolve_request
 from datapruning.api.student_request import Teachers
-from datapruning.api.train import budget_changes
+from datapruning.api.train_settings import student_settings
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.shared_artifacts import needs_evidence, open_store
 from datapruning.io.json import write_json
@@ -63,6 +63,9 @@ def advise(
     scorer: str = "random",
     teacher: Teachers | None = None,
     model: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     budget: str | None = None,
     samples: int | str | None = None,
     seed: int = 0,
@@ -79,8 +82,11 @@ def advise(
         tolerance: Points of accuracy, more than 0 and less than 100.
         scorer: Name of the scorer that ranks the samples.
         teacher: One or several runs; default: one without the hold-out, trained here.
-        model: The students' network; default: the recipe's.
-        budget: "epochs", "steps" or "samples", see `train`; default: the recipe's.
+        model: The students' network; default, as with the next four: the recipe's.
+        epochs: Number of training epochs of a student.
+        batch_size: Samples that go through a student together.
+        lr: Peak learning rate of students.
+        budget: "epochs", "steps" or "samples", see `train`.
         samples: number of samples that a student sees, see `train`.
         seed: Random seed of the hold-out, subsets, initialisation and sample order.
         out: The advice's folder; default: one in the workspace, the same for every tolerance.
@@ -93,9 +99,11 @@ def advise(
     from datapruning.api.score import score
 
     points = parse_tolerance(tolerance)
-    changes = {"model": model, **budget_changes(budget, samples)}
+    changes = student_settings(
+        settings.get("changes", ()), model=model, epochs=epochs, batch_size=batch_size, lr=lr, budget=budget, samples=samples
+    )
     context = as_context(data, **settings)
-    context = context.with_train(**{key: value for key, value in changes.items() if value is not None})
+    context = context.with_train(**changes)
     teachers = [teacher] if isinstance(teacher, str) else teacher or ()  # a path may have a comma in it
     request = resolve_request(context, scorer, teachers, seed)
     name = f"{context.recipe.train.model}-{scorer}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Unpack
 
 from datapruning.api.student_request import Teachers
-from datapruning.api.train import budget_changes
+from datapruning.api.train_settings import student_settings
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.grid import make_grid
 from datapruning.experiments.sweep.live_table import SweepDisplay, live_table
@@ -71,6 +71,9 @@ def sweep(
     criterion: str | Sequence[str] | None = None,
     self_distill: str | Sequence[str] | None = None,
     model: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     budget: str | None = None,
     samples: int | str | None = None,
     out: str | Path | None = None,
@@ -94,8 +97,11 @@ def sweep(
         sparsity: Shares of the students' weights that are removed before training, 0 for none; default: the recipe's.
         criterion: Criteria of that ("epsd", "snip", ...); a dense student is trained once, whatever they are.
         self_distill: Methods, "none" included; default: the recipe's.
-        model: The students' network; default: the recipe's.
-        budget: "epochs", "steps" or "samples", see `train`; default: the recipe's.
+        model: The students' network; default, as with the next four: the recipe's.
+        epochs: Number of training epochs of a student.
+        batch_size: Samples that go through a student together.
+        lr: Peak learning rate of students.
+        budget: "epochs", "steps" or "samples", see `train`.
         samples: number of samples that a student sees, see `train`.
         out: The sweep's folder; default: one in the workspace, the same for every grid of the same settings.
         jobs: Workers, each with the context's thread count; None: this process runs the trials itself, or launches one.
@@ -110,9 +116,11 @@ def sweep(
         DataPruningError: All workers died before the end.
     """
     workers = find_launcher(launcher) if isinstance(launcher, str) else launcher
+    changes = student_settings(
+        settings.get("changes", ()), model=model, epochs=epochs, batch_size=batch_size, lr=lr, budget=budget, samples=samples
+    )
     context = open_worker_context(data, workers, **settings)
-    changes = {"model": model, **budget_changes(budget, samples)}
-    context = context.with_train(**{key: value for key, value in changes.items() if value is not None})
+    context = context.with_train(**changes)
     if jobs is not None and jobs < 1:
         raise InvalidValue(f"at least 1 worker is needed, got {jobs}", parameter="jobs")
     jobs = jobs or (1 if workers.is_remote else None)
