@@ -153,7 +153,7 @@ class ContextOptions(DataOptions):
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
     loader: Annotated[str, typer.Option("--loader", help="auto, ffcv, mmap or memory.")] = "auto"
     threads: Annotated[
-        int | None, typer.Option(help="torch threads; changes float sums.", show_default="the recipe's, else torch's own")
+        int | None, typer.Option(help="torch threads; changes float sums.", show_default="by cores and network")
     ] = None
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same bits again on a GPU in attention, too: slow for transformers.")

@@ -31,8 +31,8 @@ class Recipe(Table):
 
     Attributes:
         name: where the recipe came from.
-        threads: torch threads where the command names none; 0: torch's own number. Small networks run no faster on several
-            threads, and much slower where another program wants a core.
+        threads: torch threads where the command names none, at most the cores that it may use; 0: by cores and networks.
+            Small networks run no faster on several threads, and much slower where another program wants a core.
     """
 
     name: str

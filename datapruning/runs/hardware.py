@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.factory import resolve_device, resolve_loader
+from datapruning.utils.system import available_cpus
 
 if TYPE_CHECKING:
     import torch
+
+
+THREAD_FLOPS = 100_000_000
+"""Floating-point operations of a batch's forward pass that occupy one thread; with fewer, threads wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,10 @@ class Hardware:
     Attributes:
         device_name: "auto", "cpu", "cuda" or "cuda:N".
         loader_name: "auto", "ffcv", "mmap" or "memory".
-        num_threads: torch threads on the CPU; None: torch's own number.
+        num_threads: torch threads on the CPU; None: chosen.
         data: the dataset, by whose size "auto" chooses a loader.
+        recipe_threads: the recipe's number of torch threads; 0: it names none.
+        batch_flops: operations of a forward pass of a batch through the largest of the recipe's networks.
         is_remote: whether the names are for workers elsewhere, which resolve them; "auto" stays "auto" here.
     """
 
@@ -31,6 +39,8 @@ class Hardware:
     loader_name: str
     num_threads: int | None
     data: Dataset = field(repr=False)
+    recipe_threads: int = 0
+    batch_flops: Callable[[], int] = field(default=lambda: THREAD_FLOPS, repr=False)
     is_remote: bool = False
 
     @cached_property
@@ -47,9 +57,20 @@ class Hardware:
 
     @cached_property
     def threads(self) -> int:
-        """Torch threads on the CPU; part of the reproducibility contract."""
-        if self.num_threads:
-            return self.num_threads
+        """Torch threads on the CPU; part of the reproducibility contract.
+
+        Where none were named: the recipe's, at most the cores that this process may use; else torch's own, at most those,
+        and one for each `THREAD_FLOPS` of a batch. The load of the machine does not count, so that the number is the same
+        when a command resumes.
+        """
+        if self.num_threads or (self.is_remote and self.recipe_threads):
+            return self.num_threads or self.recipe_threads
+        cpus = available_cpus()
+        if self.recipe_threads:
+            return min(self.recipe_threads, cpus)
         import torch
 
-        return torch.get_num_threads()
+        threads = min(torch.get_num_threads(), cpus)
+        if threads == 1 or self.is_remote or self.device.type != "cpu":
+            return threads
+        return min(threads, max(1, self.batch_flops() // THREAD_FLOPS))

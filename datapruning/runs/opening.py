@@ -1,6 +1,7 @@
 """Opening a context: from a dataset, from the name of one, or from a context, which stays as it is."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
@@ -88,7 +89,7 @@ def open_context(
         workspace: folder for caches, evidence, scores, teachers and students.
         reuse: other workspaces, which may be read-only: their finished caches, evidence, scores, teachers and students are
             used where `workspace` has none.
-        threads: torch threads; default: the recipe's, else torch's own.
+        threads: torch threads; default: the recipe's, else by cores and networks (docs/reproducibility.md).
         log: experiment trackers: "tensorboard", "wandb", "mlflow" (docs/tracking.md).
 
     Raises:
@@ -107,7 +108,7 @@ def open_context(
         check_training(training, shape, data.classes)
     for model in recipe.kd.teacher_candidates:
         check_model(model, shape, data.classes)
-    hardware = Hardware(device, loader, threads or recipe.threads or None, data)
+    hardware = Hardware(device, loader, threads, data, recipe.threads, partial(_batch_flops, recipe, shape, data.classes))
     loggers = Trackers(find_tools(log), Path(workspace))
     return Context(
         data, recipe, hardware, Path(workspace), loggers=loggers, held=frozenset(held), reuse=tuple(map(Path, reuse)),
@@ -158,6 +159,14 @@ def _default_recipes(dataset: str, files: bool, shape: tuple[int, int, int], dev
     """(The name of the default recipe on this device, that on a GPU); the device is resolved only where they may differ."""
     usual, on_cpu = (recipes.default_for(dataset, files=files, shape=shape, on_cpu=on_cpu) for on_cpu in (False, True))
     return on_cpu if on_cpu != usual and resolve_device(device).type == "cpu" else usual, usual
+
+
+def _batch_flops(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> int:
+    """Operations of the forward pass of a batch through the largest of a recipe's networks."""
+    from datapruning.models.flops import forward_flops
+
+    trainings = (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member)
+    return max(training.batch_size * forward_flops(training.model, shape, classes) for training in trainings)
 
 
 def _check_settings(device: str, loader: str, threads: int | None, log: Sequence[str], reuse: Sequence[str | Path]) -> None:

@@ -10,17 +10,24 @@ from datapruning.cli.main import run
 from datapruning.config.recipe import read_recipe
 from datapruning.errors import UserError
 
+TWICE = ", and the changes of the recipe set"
 TINY = ("--set", "train.model=tinynet8", "--set", "teacher.model=tinynet8")
 
 
 @pytest.mark.parametrize(
     ("verb", "line"),
     [
-        ("teach --epochs 2 --set teacher.epochs=3", "epochs is 2, and the changes of the recipe set teacher.epochs: leave one out (--epochs)"),
-        ("train --fraction 0.1 --epochs 2 --set train.epochs=3", "epochs is 2, and the changes of the recipe set train.epochs: leave one out (--epochs)"),
-        ("sweep --batch-size 8 --set train.batch_size=8", "batch_size is 8, and the changes of the recipe set train.batch_size: leave one out (--batch-size)"),
-        ("advise --lr 0.1 --set train.lr=0.2", "lr is 0.1, and the changes of the recipe set train.lr: leave one out (--lr)"),
-        ("train --fraction 0.1 --epochs 2 --samples 4000", "a student sees 4,000 samples or trains for 2 epochs: leave one out (--epochs)"),
+        ("teach --epochs 2 --set teacher.epochs=3", f"epochs is 2{TWICE} teacher.epochs: leave one out (--epochs)"),
+        ("train --fraction 1 --epochs 2 --set train.epochs=3", f"epochs is 2{TWICE} train.epochs: leave one out (--epochs)"),
+        (
+            "sweep --batch-size 8 --set train.batch_size=8",
+            f"batch_size is 8{TWICE} train.batch_size: leave one out (--batch-size)",
+        ),
+        ("advise --lr 0.1 --set train.lr=0.2", f"lr is 0.1{TWICE} train.lr: leave one out (--lr)"),
+        (
+            "train --fraction 0.1 --epochs 2 --samples 4000",
+            "a student sees 4,000 samples or trains for 2 epochs: leave one out (--epochs)",
+        ),
         ("teach --lr -1", "teacher.lr lies in 0..1e+06; got -1.0"),
     ],
 )  # fmt: skip

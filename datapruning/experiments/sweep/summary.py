@@ -1,7 +1,6 @@
 """The messages of a sweep before it starts: how many trials there are, how many are finished, and what the others cost."""
 
 import math
-import os
 from collections.abc import Sequence
 
 from datapruning.experiments.sweep.grid import Grid
@@ -14,6 +13,7 @@ from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_epochs, planned_samples
 from datapruning.utils.console import info
 from datapruning.utils.cost import FORWARD_PASS_COST
+from datapruning.utils.system import available_cpus
 
 
 def print_plan(context: Context, status: SweepStatus, local_jobs: int, num_retried: int) -> None:
@@ -58,7 +58,7 @@ def print_plan(context: Context, status: SweepStatus, local_jobs: int, num_retri
     for line in estimate_shared(context, students):
         by = "" if local_jobs else " (by one worker, the others wait for it)"
         info(f"shared by them, made once{by} if it does not exist: {line}")
-    cores = os.cpu_count() or 1
+    cores = available_cpus()
     if local_jobs > 1 and local_jobs * context.threads > cores:
         info(f"{local_jobs} processes of {context.threads} threads share {cores} cores; `threads` sets how many each takes")
 
