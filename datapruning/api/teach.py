@@ -40,9 +40,8 @@ def teach(
         OutputExists: `out` holds something else. InvalidFile, IncompatibleInputs: weights of another
             network. UnknownName, InvalidValue: see `open_context`.
     """
-    changes = given_settings(
-        settings.get("changes", ()), ("teacher", "train"), model=model, epochs=epochs, batch_size=batch_size, lr=lr
-    )
+    given = {"model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr}
+    changes = given_settings(settings.get("changes", ()), given, ("teacher", "train"))
     context = as_context(data, **settings)
     if changes:
         context = context.with_settings("teacher", **changes)

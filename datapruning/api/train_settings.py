@@ -1,17 +1,19 @@
 """The settings of a training that functions take as arguments, in addition to those of the recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from datapruning.errors import InvalidValue
 
 
-def given_settings(changes: Sequence[str], tables: Sequence[str] = ("train",), **given: object) -> dict[str, object]:
+def given_settings(
+    changes: Sequence[str], given: Mapping[str, object], tables: Sequence[str] = ("train",)
+) -> dict[str, object]:
     """Return the arguments that were given: those that are not None.
 
     Args:
         changes: to the recipe, "table.key=value" each.
-        tables: of the recipe that have these settings.
         given: the settings by their keys.
+        tables: of the recipe that have these settings.
 
     Raises:
         InvalidValue: one that the changes set, too.
@@ -48,4 +50,4 @@ def student_settings(
                 f"a student sees {samples:,} samples or trains for {epochs} epochs: leave one out", parameter="epochs"
             )
         budget = "samples"
-    return given_settings(changes, budget=budget, samples=samples, epochs=epochs, **given)
+    return given_settings(changes, {"budget": budget, "samples": samples, "epochs": epochs, **given})
