@@ -37,7 +37,9 @@ from datapruning.io.disk_space import disk_full_message
 from datapruning.training.distributed.start import run_together, under_torchrun
 from datapruning.utils.device_errors import as_device_error
 from datapruning.utils.malloc import keep_freed_memory
+from datapruning.utils.names import check_utf8
 from datapruning.utils.processes import error_prefix
+from datapruning.utils.streams import prepare_standard_streams
 from datapruning.version import __version__
 
 INTERRUPTED, TIME_IS_UP = 130, 3
@@ -78,7 +80,11 @@ def run(arguments: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     try:
+        for word in words:
+            check_utf8(word, "the argument")
+        check_utf8(os.getcwd(), "the present folder")
         code = app(words or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
         if code == INTERRUPTED:  # typer keeps Ctrl-C to itself and returns this
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
@@ -114,6 +120,7 @@ def _fail(code: int, line: str) -> int:
 
 def main() -> None:
     """The console command; under torchrun, that of every process."""
+    prepare_standard_streams()
     keep_freed_memory()
     if not under_torchrun():
         sys.exit(run())

@@ -14,6 +14,7 @@ from datapruning.data.image_folder.image_folder import open_folder
 from datapruning.data.torchvision_sets import ARRAY_SETS, IMAGE_FILE_SETS, open_array_set, open_image_file_set
 from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, UnknownName, first_line
 from datapruning.io.npy import READ_ERRORS, read_npz_arrays
+from datapruning.utils.names import check_utf8
 
 ROOT_VARIABLE = "DPRUNE_DATA"
 WORKSPACE = "dprune-runs"
@@ -61,6 +62,7 @@ def open_dataset(
         InvalidValue: an option outside what is allowed, or of another kind of dataset.
         MissingPackage: "hf:" without `datasets`.
     """
+    check_utf8(str(Path.cwd() / name), "the path of the dataset")
     spec = parse_dataset_spec(name).with_options(image_size, holdout, skip_unreadable, image_format)
     caches = [Path(folder).expanduser() / "cache" for folder in (workspace, *reuse)]
     if spec.name.startswith(PREFIX):

@@ -24,6 +24,18 @@ from tests.conftest import make_dataset
         ({"cpu.max": "nonsense\n"}, 8),
         ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"own": "0::/jobs/mine\n", "jobs/mine/cpu.max": "max 100000\n", "jobs/cpu.max": "350000 100000\n"}, 3),
+        ({"own": "0::/jobs/mine\n", "jobs/mine/cpu.max": "600000 100000\n", "cpu.max": "500000 100000\n"}, 5),
+        ({"own": "0::/\n", "jobs/cpu.max": "100000 100000\n"}, 8),
+        (
+            {
+                "own": "12:memory:/x\n5:cpu,cpuacct:/jobs\n1:name=systemd:/\n",
+                "cpu/jobs/cpu.cfs_quota_us": "300000\n",
+                "cpu/jobs/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        ({"own": "what is this\n"}, 8),
     ],
 )
 def test_the_quota_of_a_container_limits_the_cores(
@@ -32,9 +44,9 @@ def test_the_quota_of_a_container_limits_the_cores(
     monkeypatch.setattr(system.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(system.os, "process_cpu_count", lambda: 8, raising=False)
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert available_cpus(tmp_path) == expected
+    assert available_cpus(tmp_path, tmp_path / "own") == expected
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from datapruning.data.image_folder.class_files import IMAGE_SUFFIXES, FolderNote
 from datapruning.data.image_folder.image_files import ImageFiles, files_at
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.names import check_utf8
 
 
 def scan_image_folder(
@@ -89,8 +90,9 @@ def _list_images(root: Path, folder: Path, excluded_dir: Path | None) -> tuple[t
         )
     all_paths = tuple(path for class_paths in paths for path in class_paths)
     for name in (*classes, *all_paths):  # names are written to text files, one a line
-        if len(name.splitlines()) != 1 or any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise InvalidFile(f"folder {folder}: the name {name!a} has a line break or is not UTF-8; rename it")
+        check_utf8(name, f"folder {folder}: the name")
+        if len(name.splitlines()) != 1:
+            raise InvalidFile(f"folder {folder}: the name {name!a} has a line break; rename it")
     labels = np.repeat(np.arange(len(classes)), [len(class_paths) for class_paths in paths])
     return tuple(classes), files_at(root, all_paths, labels.astype(np.int64))
 
