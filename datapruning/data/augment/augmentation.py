@@ -104,16 +104,14 @@ class Augmentation:
         """Each batch of ids with its views of epoch `epoch`, mixed if `mixing` is set; shapes as in `apply`."""
         view = self.view_index(epoch)
         if self.mixing is None:
-            for batch, params in self._with_params(loader, batches, view):
-                yield batch, self._augment(batch.images, params)
+            yield from self._views(loader, batches, view)
             return
         ends = np.cumsum([len(ids) for ids in batches]).tolist()
         mixing = self.mixing.sample_params(np.concatenate([np.empty(0, np.int64), *batches]), view)
         batch_mixing = [mixing.slice(end - len(ids), end) for ids, end in zip(batches, ends, strict=True)]
         with_partners = [np.concatenate([ids, m.partners]) for ids, m in zip(batches, batch_mixing, strict=True)]
-        read = self._with_params(loader, with_partners, view)
-        for ids, mix, (both, params) in zip(batches, batch_mixing, read, strict=True):
-            views = self._augment(both.images, params)
+        read = self._views(loader, with_partners, view)
+        for ids, mix, (both, views) in zip(batches, batch_mixing, read, strict=True):
             n, size, device = len(ids), views.shape[2:], views.device
             rows = np.flatnonzero(mix.mixed)
             index = upload(rows, device)
@@ -122,6 +120,19 @@ class Augmentation:
             targets_b = both.labels[:n].index_copy(0, index, both.labels[n:])
             mixed = MixedLabels(targets_b, upload(mixing_lambda(mix, *size), device))
             yield Batch(both.images[:n], both.labels[:n], ids, mixed), views[:n]
+
+    def _views(self, loader: Loader, batches: Sequence[NDArray[np.int64]], view: int) -> Iterator[tuple[Batch, Tensor]]:
+        """Each batch of ids with its views, not mixed; several batches are made at once where the loader says so."""
+        groups = list(_groups(batches, loader.samples_at_once))
+        together = [group[0] if len(group) == 1 else np.concatenate(group) for group in groups]
+        for group, (batch, params) in zip(groups, self._with_params(loader, together, view), strict=True):
+            images = self._augment(batch.images, params)
+            if len(group) == 1:
+                yield batch, images
+                continue
+            ends = np.cumsum([len(ids) for ids in group]).tolist()
+            for ids, end in zip(group, ends, strict=True):
+                yield batch.rows(end - len(ids), end), images[end - len(ids) : end]
 
     def _with_params(
         self, loader: Loader, batches: Sequence[NDArray[np.int64]], view: int
@@ -208,6 +219,18 @@ class Augmentation:
         crop_height, crop_width, _ = self.policy.output_shape((height, width, 0))
         down, right = (height - crop_height) // 2, (width - crop_width) // 2
         return images[:, down : down + crop_height, right : right + crop_width]
+
+
+def _groups(batches: Sequence[NDArray[np.int64]], max_samples: int) -> Iterator[list[NDArray[np.int64]]]:
+    """Runs of batches that have at most `max_samples` together, or of a single one."""
+    group: list[NDArray[np.int64]] = []
+    for ids in batches:
+        if group and sum(map(len, group)) + len(ids) > max_samples:
+            yield group
+            group = []
+        group.append(ids)
+    if group:
+        yield group
 
 
 @cache

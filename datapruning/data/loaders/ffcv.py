@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datapruning.data.loaders.ffcv_format import ALLOCATION, FIELD, FIELDS, HEADER, SAMPLE, VERSION, image_shape
-from datapruning.data.loaders.loader import Batch, make_batches, validate_batches
+from datapruning.data.loaders.loader import Batch, make_batches, samples_at_once, validate_batches
 from datapruning.data.loaders.prefetch import prefetch
 from datapruning.errors import InvalidFile, LoaderError, first_line
 from datapruning.io.checksums import verify_checksum
@@ -78,6 +78,7 @@ class FFCVLoader:
         self._ids = ids
         self._labels = labels
         self._device = device
+        self.samples_at_once = samples_at_once(device, self._file.shape)
         expected = len(labels) if ids is None else len(ids)
         if len(self._file) != expected:
             raise InvalidFile(f"{path} holds {len(self._file):,} samples, {expected:,} are expected")

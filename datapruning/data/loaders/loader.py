@@ -6,6 +6,7 @@ gathers. `factory.py` opens one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from datapruning.errors import LoaderError
 from datapruning.utils.upload import pinned, upload_ahead
+
+GROUP_PIXELS = 2**24
+"""Numbers that the images of batches which a GPU reads and augments at once may have, 64 MB as float32."""
 
 
 class MixedLabels(NamedTuple):
@@ -62,8 +66,16 @@ def make_batches(
         yield Batch(pixels, batch_labels, ids)
 
 
+def samples_at_once(device: torch.device, image_shape: tuple[int, ...]) -> int:
+    """See `Loader`: a launch costs a GPU the same for one small batch and for ten; a CPU keeps a batch in its cache."""
+    return GROUP_PIXELS // prod(image_shape) if device.type == "cuda" else 0
+
+
 class Loader(Protocol):
     """Reads one split."""
+
+    samples_at_once: int
+    """Batches are best read and augmented together as long as they have no more samples than this; 0: one at a time."""
 
     @property
     def kind(self) -> str:

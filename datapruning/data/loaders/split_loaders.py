@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Split
-from datapruning.data.loaders.loader import Batch, make_batches, validate_batches
+from datapruning.data.loaders.loader import Batch, make_batches, samples_at_once, validate_batches
 from datapruning.data.loaders.prefetch import prefetch
 from datapruning.utils.upload import pinned, upload
 
@@ -20,6 +20,7 @@ class InMemoryLoader:
 
     def __init__(self, split: Split, device: torch.device) -> None:
         images = np.require(split.images, requirements=["C", "W"])
+        self.samples_at_once = samples_at_once(device, split.shape)
         self._images = torch.from_numpy(images).to(device)
         self._labels = torch.tensor(split.labels, device=device)
 
@@ -43,6 +44,7 @@ class MmapLoader:
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self._split, self._device = split, device
+        self.samples_at_once = samples_at_once(device, split.shape)
 
     def __len__(self) -> int:
         return len(self._split)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datapruning.config.augmentation import AugmentPolicy
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy, MixupPolicy
 from datapruning.data.augment.augmentation import Augmentation
+from datapruning.data.batching import training_batches
+from datapruning.data.loaders.split_loaders import InMemoryLoader
 from datapruning.errors import InvalidValue
+from tests.conftest import make_dataset
 
 EVERYTHING = AugmentPolicy(flip=True, crop=2, cutout=3, num_views=4, seed=5)
 MEAN, STD = (120.7, 99.9, 3.3), (61.1, 70.0, 55.5)
@@ -98,6 +103,27 @@ def test_alternate_flips_show_both_sides_in_two_views(seed: int, first: int) -> 
     flips = np.stack([views.sample_params(ids, view, 8, 8)[:, 2] for view in range(6)])
     assert (flips[1:] == 1 - flips[:-1]).all()
     assert 120 < flips[0].sum() < 280, "in a view half of the samples are mirrored"
+
+
+@pytest.mark.parametrize("mixing", [{}, {"cutmix": CutMixPolicy(prob=0.5)}, {"mixup": MixupPolicy(prob=0.5)}])
+@pytest.mark.parametrize("at_once", [16, 17, 40, 1000])
+def test_batches_that_are_read_at_once_are_the_same(mixing: dict[str, Any], at_once: int) -> None:
+    data = make_dataset(60, side=8)
+    views = Augmentation(AugmentPolicy(crop=2, flip=True, cutout=3), *data.channel_stats)
+    views = views.for_subset(np.arange(60), mixing.get("cutmix", CutMixPolicy()), mixing.get("mixup", MixupPolicy()))
+    batches = training_batches(np.arange(60), 16, 0, 0)
+    loader = InMemoryLoader(data.train, torch.device("cpu"))
+    separate = list(views.read(loader, batches, 3))
+    loader.samples_at_once = at_once
+    together = list(views.read(loader, batches, 3))
+    assert [batch.ids.tolist() for batch, _ in together] == [ids.tolist() for ids in batches]
+    for (batch, images), (other, other_images) in zip(separate, together, strict=True):
+        assert torch.equal(images, other_images)
+        assert torch.equal(batch.images, other.images)
+        assert torch.equal(batch.labels, other.labels)
+        if batch.mixed:
+            assert other.mixed
+            assert all(map(torch.equal, batch.mixed, other.mixed))
 
 
 def test_another_view_seed_gives_other_views() -> None:
