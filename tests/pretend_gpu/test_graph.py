@@ -47,7 +47,8 @@ def test_replayed_steps_have_the_numbers_of_eager_ones(
     captured, state = train(context, **options)
     replays = sum(count for place, count in gpu.counts.since(before).kernels.items() if place.endswith("replay"))
     eager_kinds = 2 if options["training"].progressive_size or options["training"].infobatch else 1
-    assert replays >= 15 - 3 * eager_kinds - 3, "most of the full batches"
+    num_small = 6 if options["training"].infobatch else 3  # of the last batches of epochs, up to two each
+    assert replays >= 15 - 3 * eager_kinds - num_small, "most of the full batches"
     monkeypatch.setattr(step_graph, "WARM_UP_STEPS", 1000)
     eager, eager_state = train(context, **options)
     for (name, weight), expected in zip(captured.state_dict().items(), eager.state_dict().values(), strict=True):
