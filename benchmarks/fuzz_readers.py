@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from datapruning.artifacts.id_lists import read_ids
 from datapruning.artifacts.influence import Influence, load_influence
 from datapruning.artifacts.label_issues import LabelIssue, LabelIssues, load_label_issues
 from datapruning.artifacts.metadata import (
@@ -31,7 +32,7 @@ from datapruning.artifacts.metadata import (
 )
 from datapruning.artifacts.pred_probs import PredProbs
 from datapruning.artifacts.scores import Scores, load_scores
-from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
+from datapruning.artifacts.subset import load_subset, subset_from_ids
 from datapruning.artifacts.subset_file import subset_from_file
 from datapruning.cli.main import run
 from datapruning.config.augmentation import AugmentPolicy
@@ -232,6 +233,8 @@ def make_dataset(folder: Path) -> None:
 def make_ids(folder: Path) -> None:
     np.save(folder / "ids.npy", np.arange(0, 40, 3))
     (folder / "ids.txt").write_text("".join(f"{i}\n" for i in range(0, 40, 3)))
+    (folder / "ids.csv").write_text("id,path,kept\n" + "".join(f'{i},"a, {i}.png",{i % 2}\n' for i in range(40)))
+    torch.save(torch.arange(0, 40, 3), folder / "ids.pt")
 
 
 def make_folder(folder: Path) -> None:
@@ -558,6 +561,8 @@ READERS = {
         Reader("embeddings .npy", ("emb.npy",), make_embeddings, read_embeddings, NONE),
         Reader("ids .npy", ("ids.npy",), make_ids, lambda f: read_ids(f / "ids.npy"), NONE),
         Reader("ids .txt", ("ids.txt",), make_ids, lambda f: read_ids(f / "ids.txt"), NONE),
+        Reader("ids .csv", ("ids.csv",), make_ids, lambda f: read_ids(f / "ids.csv"), NONE),
+        Reader("ids .pt", ("ids.pt",), make_ids, lambda f: read_ids(f / "ids.pt"), NONE),
         Reader("image paths", ("paths.txt",), make_folder, read_paths, NONE),
         Reader("label-issues", ("label-issues.csv", "label-issues.json"), make_label_issues, read_label_issues, NONE),
         Reader("inspect label-issues", ("label-issues.csv", "label-issues.json"), make_label_issues,

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.artifacts.changed_dataset import adapt_scores
+from datapruning.artifacts.id_lists import LIST_SUFFIXES, read_ids
 from datapruning.artifacts.save import save_if_new
 from datapruning.artifacts.scores import Scores, load_scores
-from datapruning.artifacts.subset import Subset, load_subset, read_ids, validate_ids
-from datapruning.artifacts.subset_file import PLAIN_SUFFIXES, open_subset
+from datapruning.artifacts.subset import Subset, load_subset, validate_ids
+from datapruning.artifacts.subset_file import open_subset
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import parse_dataset_spec
 from datapruning.data.registry import SOURCES, open_dataset
@@ -92,7 +93,7 @@ def select(
 
 def _excluded_ids(exclude: Subset | str | Path, scores: Scores, dataset: Dataset | None) -> NDArray[np.int64]:
     if not isinstance(exclude, Subset):
-        if Path(exclude).suffix in PLAIN_SUFFIXES and dataset is None:
+        if Path(exclude).suffix in LIST_SUFFIXES and dataset is None:
             return validate_ids(read_ids(exclude), scores.meta.total, str(exclude))
         exclude = load_subset(exclude) if dataset is None else open_subset(exclude, dataset)
     if exclude.meta.fingerprint != scores.meta.fingerprint:

@@ -1,6 +1,5 @@
 """Subsets: sorted, unique sample ids with metadata on how they were chosen. `np.load(f)["indices"]` is all users need."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,15 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import DatasetIdentity, SubsetMetadata, common_fields, parse_metadata
-from datapruning.errors import InvalidFile, InvalidValue, first_line
-from datapruning.io.npy import READ_ERRORS, Array, read_array
+from datapruning.errors import InvalidFile, InvalidValue
+from datapruning.io.npy import Array
 from datapruning.io.npz import read_npz, write_npz
-from datapruning.io.text import read_text
 from datapruning.utils.fraction import describe_kept
-
-MAX_LIST_BYTES = 2**30
-ID = re.compile(r"[+-]?[0-9]{1,18}")
-"""A whole number that fits in 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,8 @@ def validate_ids(ids: Array, total: int, where: str) -> NDArray[np.int64]:
     """`ids` as int64, in the order given, if every one is a whole number in 0..total-1 and none comes twice.
 
     Raises:
-        InvalidValue: naming the first id that is wrong. Boolean masks are refused (np.flatnonzero(mask) makes ids of one).
+        InvalidValue: naming the first id that is wrong. Masks, boolean or of 0 and 1, are refused:
+            np.flatnonzero(mask) makes ids of one.
     """
     if ids.ndim != 1 or ids.size == 0:
         raise InvalidValue(f"{where}: a flat list of at least one sample id is needed, got shape {list(ids.shape)}")
@@ -66,6 +61,10 @@ def validate_ids(ids: Array, total: int, where: str) -> NDArray[np.int64]:
     result = ids.astype(np.int64)
     in_order = np.sort(result)
     doubled = in_order[1:][in_order[1:] == in_order[:-1]]
+    if doubled.size and in_order[-1] <= 1:
+        raise InvalidValue(
+            f"{where}: {ids.size:,} numbers that are 0 and 1 are a mask, not ids; np.flatnonzero(mask) makes ids of it"
+        )
     if doubled.size:
         raise InvalidValue(f"{where}: id {doubled[0]} comes more than once ({doubled.size:,} such)")
     return result
@@ -101,31 +100,3 @@ def load_subset(path: str | Path) -> Subset:
     if not np.all(indices[1:] > indices[:-1]):
         raise InvalidFile(f"{path}: 'indices' is not sorted")
     return Subset(indices, meta)
-
-
-def read_ids(path: str | Path) -> Array:
-    """Plain ids: a `.npy`, or a text file with one id a line.
-
-    Raises:
-        InvalidFile: missing or unreadable, with the first line that is no whole number.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InvalidFile(f"{path} is not there; a .npy or a text file with one sample id a line is needed")
-    if path.suffix == ".npy":
-        try:
-            return read_array(path)
-        except READ_ERRORS as error:
-            raise InvalidFile(f"{path} cannot be read as .npy: {first_line(error)}") from None
-    ids = []
-    try:
-        lines = read_text(path, MAX_LIST_BYTES).splitlines()
-    except (OSError, ValueError) as error:
-        raise InvalidFile(f"{path} cannot be read as text: {first_line(error)}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        if not ID.fullmatch(line.strip()):  # int() takes "1_000" and digits of any script
-            raise InvalidFile(f"{path}, line {number}: {line.strip()[:40]!r} is no sample id")
-        ids.append(int(line))
-    return np.array(ids, np.int64)

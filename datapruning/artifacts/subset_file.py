@@ -4,21 +4,19 @@ from pathlib import Path
 
 import numpy as np
 
-from datapruning.artifacts.subset import MAX_LIST_BYTES, Subset, load_subset, read_ids, subset_from_ids
+from datapruning.artifacts.id_lists import LIST_SUFFIXES, MAX_LIST_BYTES, read_ids
+from datapruning.artifacts.subset import Subset, load_subset, subset_from_ids
 from datapruning.data.dataset import Dataset, check_readable
 from datapruning.data.image_paths import ids_of_paths
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.text import read_text
-
-PLAIN_SUFFIXES = (".npy", ".txt")
-"""How files end that hold plain ids or paths and nothing else."""
 
 
 def subset_from_file(path: str | Path, data: Dataset) -> Subset:
     """Make a subset of ids or image paths from an external list.
 
     Args:
-        path: a `.npy` of ids, or a text file with one id, or one path, a line.
+        path: a `.npy` or `.pt` of ids, a `.csv` with a column `id`, or a text file with one id, or one path, a line.
         data: whose samples they are. Paths are relative to its folder, to the present folder, or absolute.
 
     Raises:
@@ -34,17 +32,17 @@ def subset_from_file(path: str | Path, data: Dataset) -> Subset:
 
 
 def open_subset(path: str | Path, data: Dataset) -> Subset:
-    """A subset file, or where the name ends in .npy or .txt a plain list.
+    """A subset file, or where the name ends so (`LIST_SUFFIXES`) a plain list.
 
     Raises:
         InvalidFile, InvalidValue: as `load_subset` and `subset_from_file` do.
     """
-    return subset_from_file(path, data) if Path(path).suffix in PLAIN_SUFFIXES else load_subset(path)
+    return subset_from_file(path, data) if Path(path).suffix in LIST_SUFFIXES else load_subset(path)
 
 
 def _path_lines(path: Path) -> list[tuple[int, str]]:
     """(line number, path) of a text file whose first line is no whole number; nothing for any other file."""
-    if path.suffix == ".npy" or not path.is_file():
+    if (path.suffix != ".txt" and path.suffix in LIST_SUFFIXES) or not path.is_file():
         return []
     try:
         text = read_text(path, MAX_LIST_BYTES)

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from datapruning.data.dataset import Dataset
@@ -18,6 +18,7 @@ from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import FEATURES, LABELS, RUNNER_UP, Recording, create_recording, write_array
 from datapruning.evidence.sample_stats import runner_up_class
 from datapruning.utils.cost import ComputeCost
+from datapruning.utils.tensors import as_tensor
 
 
 def record(
@@ -101,9 +102,13 @@ class LoopRecorder:
         self._has_features[:] = False
 
     def update(
-        self, logits: Tensor, targets: Tensor, ids: NDArray[np.int64] | Tensor, features: Tensor | None = None
+        self,
+        logits: ArrayLike | Tensor,
+        targets: ArrayLike | Tensor,
+        ids: ArrayLike | Tensor,
+        features: ArrayLike | Tensor | None = None,
     ) -> None:
-        """Record a batch.
+        """Record a batch, of tensors, arrays or lists.
 
         Args:
             logits: float [n, classes]; no gradient is kept.
@@ -117,18 +122,19 @@ class LoopRecorder:
         """
         if self._recorder is None:
             raise InvalidValue("no epoch has begun: call start_epoch(epoch) before update(...)")
-        self._recorder.update(logits, targets, ids)
+        logits, targets = as_tensor(logits, "logits"), as_tensor(targets, "targets")
+        sample_ids = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+        self._recorder.update(logits, targets, sample_ids)
         if self._recorder is self._train_recorder:
             if features is not None:
                 raise InvalidValue(
                     "features are recorded in the pass after the last epoch: call start_final_evaluation() before it"
                 )
             return
-        sample_ids = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
         valid = (sample_ids >= 0) & (sample_ids < self._total)  # `end_epoch` names those that are not
         self._runner_up[sample_ids[valid]] = runner_up_class(logits.detach(), targets).cpu().numpy()[valid]
         if features is not None:
-            self._store_features(to_features(features, sample_ids)[valid], sample_ids[valid])
+            self._store_features(to_features(as_tensor(features, "features"), sample_ids)[valid], sample_ids[valid])
 
     def _store_features(self, stored: NDArray[np.float16], ids: NDArray[np.int64]) -> None:
         width = stored.shape[1]

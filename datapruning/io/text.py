@@ -1,5 +1,6 @@
 """Text files: read with a size limit, parsed as TOML, and carrying a checksum in a comment."""
 
+import codecs
 import hashlib
 import tomllib
 from pathlib import Path
@@ -24,7 +25,10 @@ def read_text(path: Path, longest: int) -> str:
     with open_regular_file(path) as (file, size):
         if size > longest:
             raise ValueError(f"it has {size_text(size)}, and such a file has {size_text(longest)} at most")
-        return file.read(size).decode("utf-8-sig")
+        content = file.read(size)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is UTF-16 text; save it as UTF-8")
+    return content.decode("utf-8-sig")
 
 
 def parse_toml(text: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 
-from datapruning.artifacts.subset_file import PLAIN_SUFFIXES
+from datapruning.artifacts.id_lists import LIST_SUFFIXES
 from datapruning.data.dataset_spec import DatasetSpec, parse_dataset_spec
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.npz import read_meta
@@ -57,7 +57,7 @@ def dataset_for(named: str | None, samples: Path | None, default: str, paths: It
         return str(dataset)
     if recorded:
         return recorded[0][1]
-    if samples is not None and samples.suffix in PLAIN_SUFFIXES and samples.is_file():
+    if samples is not None and samples.suffix in LIST_SUFFIXES and samples.is_file():
         raise InvalidValue(f"{samples} does not say which dataset its samples are of: name it", parameter="data")
     return default
 

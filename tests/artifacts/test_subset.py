@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from datapruning.artifacts.id_lists import read_ids
 from datapruning.artifacts.metadata import SubsetMetadata, common_fields
-from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids, validate_ids
+from datapruning.artifacts.subset import load_subset, subset_from_ids, validate_ids
+from datapruning.artifacts.subset_file import open_subset
 from datapruning.data.dataset import Dataset
-from datapruning.errors import InvalidFile, InvalidValue
+from datapruning.errors import InvalidFile, InvalidValue, UserError
 from datapruning.io.npz import write_npz
 
 QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -128,6 +132,73 @@ def test_the_first_invalid_line_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "ids.txt").write_text(f"1\n\n{line}\nworse\n")
     with pytest.raises(InvalidFile, match=rf"ids\.txt, line 3: '{line}'"):
         read_ids(tmp_path / "ids.txt")
+
+
+LISTS: dict[str, bytes] = {
+    "plain.csv": b"id,score\n7,0.5\n3,0.1\n",
+    "quoted.csv": b'\xef\xbb\xbfpath,id\r\n"a, b.png",7\r\nc.png,3\r\n',
+    "kept.csv": b"id,kept\n0,0\n7,1\n1,false\n3,True\n",
+    "bare.csv": b"7\n3\n",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_column_of_a_csv_is_a_list_of_ids(tmp_path: Path, small_dataset: Dataset, name: str) -> None:
+    (tmp_path / name).write_bytes(LISTS[name])
+    assert read_ids(tmp_path / name).tolist() == [7, 3]
+    assert open_subset(tmp_path / name, small_dataset).indices.tolist() == [3, 7]
+
+
+@pytest.mark.parametrize("content", [torch.tensor([7, 3]), torch.tensor([7, 3], dtype=torch.int32), [7, 3]])
+def test_a_tensor_of_ids_is_a_list_of_ids(tmp_path: Path, small_dataset: Dataset, content: Any) -> None:
+    torch.save(content, tmp_path / "ids.pt")
+    assert open_subset(tmp_path / "ids.pt", small_dataset).indices.tolist() == [3, 7]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"index,score\n7,0.5\n", "a.csv has no column id: its first line is 'index,score'"),
+        ("a.csv", b"id,id\n7,7\n", "a.csv has no column id"),
+        ("a.csv", b"id,score\n7\n", "a.csv, line 2: 1 columns, and the first line has 2"),
+        ("a.csv", b"id,score\n7.0,1\n", "a.csv, line 2: '7.0' is no sample id"),
+        ("a.csv", b"id,kept\n7,maybe\n", "a.csv, line 2: kept is 1 or 0; found 'maybe'"),
+        ("a.json", b"[7, 3]", "a.json looks like JSON; a .npy or .pt of ids, a .csv with a column id, or a text file"),
+        ("a.txt", b'{"ids": [7]}', "a.txt looks like JSON"),
+        ("a.txt", "7\n3\n".encode("utf-16"), "a.txt cannot be read as text: it is UTF-16 text; save it as UTF-8"),
+        ("a.txt", b"PK\x03\x04\xff\xff", "a.txt is no UTF-8 text; a .npy or .pt of ids"),
+        ("a.pt", b"7\n3\n", "a.pt cannot be read as a tensor"),
+    ],
+)
+def test_a_list_of_another_kind_says_what_it_is_and_what_is_taken(
+    tmp_path: Path, small_dataset: Dataset, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidFile, match=re.escape(message)):
+        open_subset(tmp_path / name, small_dataset)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (torch.ones(3), "holds a tensor of torch.float32; a tensor of sample ids"),
+        ({"ids": torch.tensor([7, 3])}, "holds a dict; a tensor of sample ids"),
+        (torch.arange(120) < 3, "this is a boolean mask"),
+        ((torch.arange(120) < 3).long(), "120 numbers that are 0 and 1 are a mask, not ids; np.flatnonzero"),
+    ],
+)
+def test_other_tensors_are_refused(tmp_path: Path, small_dataset: Dataset, content: Any, message: str) -> None:
+    torch.save(content, tmp_path / "ids.pt")
+    with pytest.raises(UserError, match=re.escape(message)):
+        open_subset(tmp_path / "ids.pt", small_dataset)
+
+
+def test_a_mask_of_0_and_1_is_refused_and_the_ids_0_and_1_are_not(tmp_path: Path, small_dataset: Dataset) -> None:
+    np.savetxt(tmp_path / "mask.txt", np.arange(120) % 2, fmt="%d")
+    with pytest.raises(InvalidValue, match="120 numbers that are 0 and 1 are a mask"):
+        open_subset(tmp_path / "mask.txt", small_dataset)
+    np.save(tmp_path / "ids.npy", np.array([1, 0]))
+    assert open_subset(tmp_path / "ids.npy", small_dataset).indices.tolist() == [0, 1]
 
 
 def test_other_files_of_ids_are_refused(tmp_path: Path) -> None:

@@ -227,6 +227,33 @@ def test_features_outside_float16_are_refused(tmp_path: Path, features: torch.Te
         recorder.update(logits, labels, np.arange(5, 10), features)
 
 
+@pytest.mark.parametrize("kind", ["arrays", "lists"])
+def test_arrays_and_lists_are_recorded_as_tensors_are(tmp_path: Path, kind: str) -> None:
+    def convert(values: Any) -> Any:
+        array = np.asarray(values)
+        return array if kind == "arrays" else array.tolist()
+
+    values = []
+    for name in ("tensors", "others"):
+        recorder = dp.record(tmp_path / name, "custom", total=6, epochs=1)
+        recorder.start_epoch(0)
+        logits, labels = random_logits(0, 6)
+        batch = (logits, labels, torch.arange(6))
+        recorder.update(*(batch if name == "tensors" else map(convert, batch)))
+        recorder.end_epoch()
+        recorder.start_final_evaluation()
+        final = (*batch, torch.ones(6, 3))
+        recorder.update(*(final if name == "tensors" else map(convert, final)))
+        recorder.end_epoch()
+        recorder.finish()
+        values.append(dp.score_recording(tmp_path / name, "loss").values)
+    np.testing.assert_array_equal(*values)
+    recorder = dp.record(tmp_path / "wrong", "custom", total=6, epochs=1)
+    recorder.start_epoch(0)
+    with pytest.raises(InvalidValue, match="logits: a tensor or an array of numbers is needed, got list"):
+        recorder.update([[1.0], [1.0, 2.0]], [0, 1], [0, 1])
+
+
 def test_wrong_numbers_and_orders_are_refused(tmp_path: Path, small_dataset: Dataset) -> None:
     with pytest.raises(InvalidValue, match="say how many samples"):
         dp.record(tmp_path, "custom", epochs=2)

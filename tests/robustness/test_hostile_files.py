@@ -21,9 +21,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import datapruning as dp
+from datapruning.artifacts.id_lists import read_ids
 from datapruning.artifacts.metadata import SubsetMetadata, common_fields
 from datapruning.artifacts.scores import load_scores
-from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
+from datapruning.artifacts.subset import load_subset, subset_from_ids
 from datapruning.artifacts.subset_file import subset_from_file
 from datapruning.config.recipe import read_recipe
 from datapruning.data.dataset import Dataset, Split

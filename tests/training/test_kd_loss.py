@@ -63,3 +63,15 @@ def test_logits_that_do_not_fit_are_refused() -> None:
     for other in (None, teacher[0, :2], teacher[0, :, :2], teacher[None]):
         with pytest.raises(InvalidValue, match=r"teacher logits of this shape are needed"):
             dp.KDLoss(0.5)(student, labels, other)
+
+
+def test_labels_and_teacher_logits_may_be_arrays_or_lists() -> None:
+    student, teacher, labels = case(6)
+    logits, loss = torch.from_numpy(student), dp.KDLoss(0.5)
+    expected = loss(logits, torch.from_numpy(labels), torch.from_numpy(teacher)).total
+    assert torch.equal(loss(logits, labels, teacher).total, expected)
+    torch.testing.assert_close(loss(logits, labels.tolist(), teacher.tolist()).total, expected)
+    with pytest.raises(InvalidValue, match="the student's logits are a tensor, whose gradient is needed; got ndarray"):
+        loss(student, labels, teacher)
+    with pytest.raises(InvalidValue, match="teacher_logits: a tensor or an array of numbers is needed, got list"):
+        loss(logits, labels, [[1.0], [1.0, 2.0]])
