@@ -13,12 +13,14 @@ from textwrap import fill
 from typing import Any
 
 from markupsafe import Markup, escape
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FixedLocator, Formatter, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from datapruning.report.fonts import choose_fonts, without_font_messages
 from datapruning.report.format import percent
 from datapruning.report.groups import Group
 
@@ -52,29 +54,74 @@ STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its file name without suffix, what it shows in words, the SVG element for the page, and its two files."""
+    r"""A figure: its file name without suffix, what it shows in words, the SVG element for the page, and its two files.
+
+    `escaped` are the characters that no installed font draws: the PNG has their code points, such as \u65e5; in SVG text
+    stays text, and the reader's fonts draw it.
+    """
 
     name: str
     alt: str
     inline: Markup
     svg: bytes
     png: bytes
+    escaped: str = ""
 
 
 def draw(name: str, alt: str, paint: Callable[[Canvas], None], height: float = 2.9, width: float = WIDTH) -> Figure:
     """Draw a figure, whose size is in inches: `paint` draws on an empty matplotlib figure; for names see `Figure`."""
     style: Any = {**STYLE, "svg.hashsalt": name}
-    with rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # of the PNG only: the SVG's text is the browser's
-        canvas = Canvas(figsize=(width, height), layout="constrained")
-        paint(canvas)
-        canvas.draw_without_rendering()  # lays it out, once for both files
-        canvas.set_layout_engine("none")
+    with rc_context(style), warnings.catch_warnings(), without_font_messages():
+        canvas = _painted(paint, width, height)
+        families, escaped = choose_fonts(FONTS[0], _characters(canvas))
+        if len(families) > 1:
+            rcParams["font.family"] = list(families)
+            canvas = _painted(paint, width, height)
         svg, png = io.BytesIO(), io.BytesIO()
+        png_canvas = _escape(_painted(paint, width, height), escaped) if escaped else canvas
+        _lay_out(png_canvas)
+        png_canvas.savefig(png, format="png", dpi=160, metadata={"Software": None, "Title": alt})
+        if escaped:
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # measured for the layout; the browser draws it
+            _lay_out(canvas)
         canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Title": alt})
-        canvas.savefig(png, format="png", dpi=160, metadata={"Software": None, "Title": alt})
     text = svg.getvalue().decode().replace("'DejaVu Sans'", ", ".join(f"'{f}'" if " " in f else f for f in FONTS))
-    return Figure(name, alt, Markup(_inline(text, alt)), text.encode(), png.getvalue())
+    return Figure(name, alt, Markup(_inline(text, alt)), text.encode(), png.getvalue(), escaped)
+
+
+def _painted(paint: Callable[[Canvas], None], width: float, height: float) -> Canvas:
+    canvas = Canvas(figsize=(width, height), layout="constrained")
+    paint(canvas)
+    return canvas
+
+
+def _lay_out(canvas: Canvas) -> None:
+    """Lay out a figure, once for all its files."""
+    canvas.draw_without_rendering()
+    canvas.set_layout_engine("none")
+
+
+def _labelled(canvas: Canvas) -> list[tuple[Axis, Formatter]]:
+    """The axes whose tick labels are texts of ours, not numbers, with what gives them."""
+    every = [(axis, axis.get_major_formatter()) for axes in canvas.axes for axis in (axes.xaxis, axes.yaxis)]
+    return [(axis, formatter) for axis, formatter in every if isinstance(formatter, FixedFormatter | FuncFormatter)]
+
+
+def _characters(canvas: Canvas) -> str:
+    texts = [text.get_text() for text in canvas.findobj(Text)]
+    for axis, formatter in _labelled(canvas):
+        texts += [formatter(value, position) for position, value in enumerate(axis.get_major_locator()())]
+    return "".join(sorted(set("".join(texts)) - {"\n"}))
+
+
+def _escape(canvas: Canvas, characters: str) -> Canvas:
+    """The figure with the code points of these characters in their place."""
+    table = str.maketrans({c: c.encode("ascii", "backslashreplace").decode() for c in characters})
+    for axis, formatter in _labelled(canvas):
+        axis.set_major_formatter(FuncFormatter(lambda value, position, of=formatter: of(value, position).translate(table)))
+    for text in canvas.findobj(Text):
+        text.set_text(text.get_text().translate(table))
+    return canvas
 
 
 def plot(name: str, alt: str, title: str, paint: Callable[[Axes], None], height: float = 2.9) -> Figure:

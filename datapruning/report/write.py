@@ -129,6 +129,10 @@ def _listed_files(folder: Path) -> list[str]:
 def _write_figures(folder: Path, figures: Sequence[Figure]) -> None:
     """Write the figures and a list of them, and delete those that an older report listed and this one does not have."""
     old = _listed_files(folder)
+    escaped = "".join(sorted(set("".join(figure.escaped for figure in figures))))
+    if escaped:
+        example = escaped[0].encode("ascii", "backslashreplace").decode()
+        info(f"no installed font draws {escaped}: PNG figures have code points ({example}), SVG and the page have text")
     files = {f"{figure.name}.{kind}": figure.alt for figure in figures for kind in ("svg", "png")}
     every = FigureList(files=dict.fromkeys(old, "") | files)
     write_json(folder / FIGURE_LIST, every.to_json())  # first, in case we are killed
