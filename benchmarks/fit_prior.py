@@ -2,8 +2,8 @@
 
     DPRUNE_DATA=... python -m benchmarks.fit_prior [--groups cifar100:0-19,cifar100:20-39,fashion-mnist] [--out prior.json]
 
-The trainings are the committed rows of `cifar_regret` and `fashion_regret`, and those of `prior_measured.rows.jsonl` (one
-H200 and a small network, measured before). A cell is a data set, a subset, a fraction and a number of samples; within a cell
+The trainings are the committed rows of `cifar_regret`, `fashion_regret` and `memorised_teacher`, and those of
+`prior_measured.rows.jsonl` (one H200 and a small network, measured before). A cell is a data set, a subset, a fraction and a number of samples; within a cell
 only the differences count. What the prior is worth is measured on groups that it was not fitted on: by how much its proposal
 is worse than the best of the grid.
 """
@@ -35,6 +35,11 @@ TEACHER_EPOCHS = 10
 """Of the teachers of sets of 20 classes."""
 GRIDS = ("cifar_regret", "fashion_regret")
 MEASURED = RESULTS / "prior_measured.rows.jsonl"
+TRANSFER = {
+    "classes 0 to 39": ("cifar100:0-19", "cifar100:20-39"),
+    "classes 60 to 99": ("cifar100:60-79", "cifar100:80-99"),
+    "Fashion-MNIST": ("fashion-mnist",),
+}
 RIDGE = 0.3
 """Penalty on the coefficients of standardised terms, in squared points."""
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.fit_prior"
@@ -98,6 +103,22 @@ def cells_of_grids(workspace: Path) -> list[Cell]:
         )
         for key, (cell, accuracies) in grouped.items()
     ]  # fmt: skip
+
+
+def cells_of_teachers() -> list[Cell]:
+    """The cells of `memorised_teacher`, one for each of its teachers."""
+    rows = CommittedRows("memorised_teacher").read().values()
+    regimes = {row["config"]["teacher_samples"]: row["result"]["regime"] for row in rows if "regime" in row["result"]}
+    cells = []
+    for samples, regime in regimes.items():
+        accuracies: dict[Candidate, list[float]] = {}
+        for row in rows:
+            if row["config"]["teacher_samples"] == samples and "kd" in row["config"]:
+                accuracies.setdefault(candidate(row["config"]), []).append(row["result"]["test_accuracy"])
+        means = {choice: float(np.mean(values)) for choice, values in accuracies.items()}
+        if means:
+            cells.append(Cell("cifar100:40-59", f"teacher of {samples:,} samples, 0.1, 60,000", Regime(**regime), means))
+    return cells
 
 
 def measured_cells() -> list[Cell]:
@@ -164,13 +185,24 @@ def left_out(cells: Sequence[Cell]) -> Iterable[tuple[Cell, Candidate, float, Ca
         yield cell, *regret(whole, cell), *regret(others, cell)
 
 
+def transfer_table(cells: Sequence[Cell]) -> str:
+    """The mean regret of priors that were fitted on some groups, in others."""
+    present = {name: groups for name, groups in TRANSFER.items() if any(cell.group in groups for cell in cells)}
+    lines = []
+    for name, groups in present.items():
+        prior = fit([cell for cell in cells if cell.group in groups])
+        judged = [[regret(prior, cell)[1] for cell in cells if cell.group in others] for others in present.values()]
+        lines.append([name, *(f"{np.mean(regrets):.2f}" for regrets in judged)])
+    return table(["fitted on", *(f"regret on {name}" for name in present)], lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", default="", help="data sets to fit on, separated by commas; all")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     parser.add_argument("--workspace", type=Path, default=RUNS / "committed")
     args = parser.parse_args()
-    cells = [*cells_of_grids(args.workspace), *measured_cells()]
+    cells = [*cells_of_grids(args.workspace), *cells_of_teachers(), *measured_cells()]
     groups = args.groups.split(",") if args.groups else sorted({cell.group for cell in cells})
     chosen = [cell for cell in cells if cell.group in groups]
     prior = fit(chosen)
@@ -194,7 +226,8 @@ def main() -> None:
     body = (
         "Regret: the best of the cell's trainings minus the proposal's, in points of test accuracy, without any probe. The "
         "last two columns are of a prior that was fitted on the other groups alone.\n\n"
-        f"{table(head, lines)}\n\nCoefficients (the terms are those of `datapruning/training/distillation/prior.py`):\n\n"
+        f"{table(head, lines)}\n\nFrom some groups to others, in the mean over their cells (on its own groups a prior "
+        f"is at its best, of course):\n\n{transfer_table(cells)}\n\nCoefficients (the terms are those of `datapruning/training/distillation/prior.py`):\n\n"
         f"{coefficients}"
     )
     publish("fit_prior", "The prior of the search for the KD weight", COMMAND, body, prior.to_json())
