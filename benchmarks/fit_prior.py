@@ -3,9 +3,9 @@
     DPRUNE_DATA=... python -m benchmarks.fit_prior [--groups cifar100:0-19,cifar100:20-39,fashion-mnist] [--out prior.json]
 
 The trainings are the committed rows of `cifar_regret`, `fashion_regret` and `memorised_teacher`, and those of
-`prior_measured.rows.jsonl` (one H200 and a small network, measured before). A cell is a data set, a subset, a fraction and a number of samples; within a cell
-only the differences count. What the prior is worth is measured on groups that it was not fitted on: by how much its proposal
-is worse than the best of the grid.
+`prior_measured.rows.jsonl` (one H200 and a small network, measured before). A cell is a data set, a subset, a fraction and a
+number of samples; within a cell only the differences count. What the prior is worth is measured on groups that it was not
+fitted on: by how much its proposal is worse than the best of the grid.
 """
 
 from __future__ import annotations
@@ -227,8 +227,8 @@ def main() -> None:
         "Regret: the best of the cell's trainings minus the proposal's, in points of test accuracy, without any probe. The "
         "last two columns are of a prior that was fitted on the other groups alone.\n\n"
         f"{table(head, lines)}\n\nFrom some groups to others, in the mean over their cells (on its own groups a prior "
-        f"is at its best, of course):\n\n{transfer_table(cells)}\n\nCoefficients (the terms are those of `datapruning/training/distillation/prior.py`):\n\n"
-        f"{coefficients}"
+        f"is at its best, of course):\n\n{transfer_table(cells)}\n\nCoefficients (the terms are those of "
+        f"`datapruning/training/distillation/prior.py`):\n\n{coefficients}"
     )
     publish("fit_prior", "The prior of the search for the KD weight", COMMAND, body, prior.to_json())
 
