@@ -45,7 +45,7 @@ from datapruning.data.dataset import Dataset, Split
 from datapruning.data.image_folder.decode import CorruptImage, decode
 from datapruning.data.loaders.ffcv import Beton
 from datapruning.data.loaders.ffcv_cache import write_beton
-from datapruning.data.registry import open_dataset, open_npz
+from datapruning.data.registry import open_dataset
 from datapruning.errors import InvalidFile
 from datapruning.evidence.ensemble import Member, read_member, write_member
 from datapruning.evidence.manifests import RecordingManifest
@@ -552,7 +552,7 @@ READERS = {
         Reader("inspect tensors", ("model.safetensors",), make_tensors, _inspects("model.safetensors")),
         Reader("inspect recording", ("recording.json", "labels.npy", *TRACKS), make_recording, _inspects("")),
         Reader("inspect FFCV cache", ("train.beton",), make_beton, _inspects("train.beton")),
-        Reader("dataset", ("data.npz",), make_dataset, lambda f: open_npz(f / "data.npz"), BYTES),
+        Reader("dataset", ("data.npz",), make_dataset, lambda f: open_dataset(str(f / "data.npz")), BYTES),
         Reader("inspect dataset", ("data.npz",), make_dataset, _inspects("data.npz"), BYTES),
         Reader("teacher .pth", ("net.pth",), make_foreign, lambda f: read_weights(f / "net.pth"), BYTES),
         Reader("teacher, old .pt", ("old.pt",), make_foreign, lambda f: read_weights(f / "old.pt"), NONE),

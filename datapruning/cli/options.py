@@ -57,7 +57,7 @@ DATA_HELP = "digits; a torchvision dataset such as cifar10 or svhn; a folder of 
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Which dataset, and how its image files are read."""
+    """Which dataset, and how its images and labels are read."""
 
     data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default="that of the file or run")] = None
     image_size: Annotated[
@@ -78,13 +78,28 @@ class DatasetOptions:
             help="How decoded images are stored: raw, jpg or jpg:QUALITY (a tenth of the space of raw).", show_default="raw"
         ),
     ] = None
+    layout: Annotated[
+        str | None,
+        typer.Option(help="Order of the axes of an .npz's images: nhwc, or nchw (channels first).", show_default="nhwc"),
+    ] = None
+    labels_from: Annotated[int | None, typer.Option(help="The smallest label in an .npz.", show_default="0")] = None
+    pixel_range: Annotated[
+        str | None,
+        typer.Option(
+            help="LOW..HIGH, the values of black and white, such as 0..1 or 0..4095, in pixels that are not 8-bit numbers.",
+            show_default="what the file says",
+        ),
+    ] = None
+    allow_empty_classes: Annotated[
+        bool, typer.Option("--allow-empty-classes", help="Take classes without a training sample.")
+    ] = False
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the torchvision datasets.", show_default="$DPRUNE_DATA, else ./data")
     ] = None
 
     @property
     def name(self) -> str | None:
-        """The dataset with the options about its image files in one string, as `open_dataset` takes it.
+        """The dataset with its options in one string, as `open_dataset` takes it.
 
         Raises:
             InvalidValue: options without a dataset, or outside what is allowed.
@@ -92,12 +107,13 @@ class DatasetOptions:
         from datapruning.data.dataset_spec import OPTIONS, DatasetSpec, parse_dataset_spec
         from datapruning.errors import InvalidValue
 
-        options = self.image_size, self.holdout, self.skip_unreadable
+        options = {field: getattr(self, field) for field in OPTIONS}
         if self.data is None:
-            if self.image_format is not None or not DatasetSpec("", *options).is_plain:
-                raise InvalidValue(f"{OPTIONS} are for a folder of images: name it with --data")
+            given = next(iter(DatasetSpec("").with_options(options).options), None)
+            if given is not None:
+                raise InvalidValue("an option of a dataset needs the dataset: name it with --data", parameter=given)
             return None
-        return str(parse_dataset_spec(self.data).with_options(*options, self.image_format))
+        return str(parse_dataset_spec(self.data).with_options(options))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A dataset: two splits of uint8 images with labels, class names, and the fingerprint of every file made from it."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,7 +49,7 @@ class Dataset:
         train_paths: paths of the image files, relative to the dataset's folder, by sample id; None: there are no files.
         test_paths: likewise of the test split.
         corrupt_ids: sample ids of files that are no images; they are grey in `train`, and nothing is trained on them.
-        pixel_sums: (sums, sums of squares) of the training pixels by channel, if known already.
+        pixel_sums: (sums, sums of squares) by channel of the pixels of readable training images, if known already.
     """
 
     name: str
@@ -70,6 +71,9 @@ class Dataset:
         for split, paths in ((self.train, self.train_paths), (self.test, self.test_paths)):
             if paths is not None and len(paths) != len(split):
                 raise InvalidFile(f"{self.name}: {len(paths):,} paths for {len(split):,} images")
+        doubled = next((name for name, count in Counter(self.class_names).items() if count > 1), None)
+        if doubled is not None:
+            raise InvalidFile(f"{self.name}: two classes are called '{doubled}'; give each a name of its own")
 
     @property
     def total(self) -> int:
@@ -125,9 +129,9 @@ class Dataset:
 
     @cached_property
     def channel_stats(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """(mean, standard deviation) per channel of the training pixels, in 0..255, from exact integer sums."""
+        """(mean, standard deviation) per channel of the readable training pixels, in 0..255, from exact integer sums."""
         height, width, _ = self.train.shape
-        count = self.total * height * width
+        count = len(self.valid_ids) * height * width
         sums, squares = self.pixel_sums or self._compute_pixel_sums()
         means, second = [s / count for s in sums], [s / count for s in squares]
         return tuple(means), tuple(max(s - m * m, 1.0) ** 0.5 for s, m in zip(second, means, strict=True))
@@ -136,8 +140,8 @@ class Dataset:
         height, width, channels = self.train.shape
         sums, squares = np.zeros((2, height * width * channels), np.uint64)
         step = max(1, MAX_SUMMED_BYTES // len(sums))
-        for start in range(0, self.total, step):
-            pixels = self.train.images[start : start + step].reshape(-1, len(sums))
+        for start in range(0, len(self.valid_ids), step):
+            pixels = self.train.images[self.valid_ids[start : start + step]].reshape(-1, len(sums))
             sums += pixels.sum(0, dtype=np.uint64)
             squares += np.square(pixels, dtype=np.uint16).sum(0, dtype=np.uint64)  # 255**2 fits in 16 bits
         sums, squares = (pixel_sums.reshape(-1, channels).sum(0) for pixel_sums in (sums, squares))

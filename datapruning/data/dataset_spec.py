@@ -1,10 +1,11 @@
 """A dataset and the options it is read with in one string, `NAME?image-size=96&holdout=0.1`, as runs record it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+from datapruning.data.pixel_range import format_range, parse_range
 from datapruning.errors import InvalidValue, UnknownName
 
 DEFAULT_SIZE = 64
@@ -12,84 +13,128 @@ SIZE_RANGE = (8, 1024)
 RAW, JPG = "raw", "jpg"
 DEFAULT_QUALITY = 90
 QUALITY_RANGE = (30, 100)
+NHWC, NCHW = "nhwc", "nchw"
+IMAGE_FILES, NPZ, ARRAYS = "datasets of image files", ".npz files", "arrays"
+"""Kinds of datasets: image files in folders, of torchvision or of Hugging Face; an `.npz`; a built-in set of arrays."""
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Which dataset, and how its images are read.
+    """Which dataset, and how its images and labels are read.
 
     Attributes:
         name: name or path of the dataset; "hf:" and the path of a Hugging Face dataset.
-        size: side of the decoded images in pixels; None: the default.
+        image_size: side of the decoded images in pixels; None: the default.
         holdout: fraction of each class that becomes the test set; None: the folder has a test set.
         skip_unreadable: leave out images that cannot be decoded.
-        quality: JPEG quality that decoded images are stored with; None: they are stored raw.
+        image_format: how decoded images are stored, "raw" or "jpg:QUALITY"; None: raw.
+        layout: order of the axes of an array of images, "nhwc" or "nchw"; None: channels last, unless it looks otherwise.
+        labels_from: the smallest label in the file, which becomes 0; None: 0.
+        pixel_range: "LOW..HIGH", the values of black and white in pixels that are not 8-bit numbers; None: not known.
+        allow_empty_classes: take classes without a training sample.
     """
 
     name: str
-    size: int | None = None
+    image_size: int | None = None
     holdout: float | None = None
     skip_unreadable: bool = False
-    quality: int | None = None
+    image_format: str | None = None
+    layout: str | None = None
+    labels_from: int | None = None
+    pixel_range: str | None = None
+    allow_empty_classes: bool = False
 
     def __post_init__(self) -> None:
-        if self.size is not None and not SIZE_RANGE[0] <= self.size <= SIZE_RANGE[1]:
-            raise InvalidValue(
-                f"the image size, in pixels, lies in {SIZE_RANGE[0]}..{SIZE_RANGE[1]}; got {self.size}",
-                parameter="image_size",
-            )
-        if self.holdout is not None and not 0 < self.holdout < 1:
-            raise InvalidValue(
-                f"the holdout is the fraction that becomes the test set, between 0 and 1; got {self.holdout}",
-                parameter="holdout",
-            )
+        for field, option in OPTIONS.items():
+            value = getattr(self, field)
+            if value is not None and not _is_valid(option, value):
+                got = value if isinstance(value, str) else repr(value)
+                raise InvalidValue(f"{option.meaning}; got {got}", parameter=field)
+        if self.image_format == JPG:  # one text for one format
+            object.__setattr__(self, "image_format", f"{JPG}:{DEFAULT_QUALITY}")
+        if self.pixel_range is not None:
+            object.__setattr__(self, "pixel_range", format_range(parse_range(self.pixel_range)))
 
     def __str__(self) -> str:
-        options = [] if self.size is None else [f"image-size={self.size}"]
-        options += [] if self.holdout is None else [f"holdout={self.holdout!r}"]
-        options += ["skip-unreadable=true"] if self.skip_unreadable else []
-        options += [] if self.quality is None else [f"image-format={JPG}:{self.quality}"]
+        options = [f"{option_name(field)}={str(value).lower()}" for field, value in self.options.items()]
         return self.name + ("?" + "&".join(options) if options else "")
 
     @property
-    def is_plain(self) -> bool:
-        """Whether there is nothing but the name."""
-        return str(self) == self.name
+    def options(self) -> dict[str, Any]:
+        """The values of the options that are given, by field."""
+        values = {field: getattr(self, field) for field in OPTIONS}
+        return {field: value for field, value in values.items() if value is not None and value is not False}
 
-    def with_options(
-        self, size: int | None, holdout: float | None, skip_unreadable: bool, image_format: str | None = None
-    ) -> Self:
-        """The same dataset with these options in place of its own; None: its own.
+    @property
+    def quality(self) -> int | None:
+        """JPEG quality that decoded images are stored with; None: they are stored raw."""
+        return None if self.image_format is None else _quality(self.image_format)
+
+    @property
+    def pixel_bounds(self) -> tuple[float, float] | None:
+        """The pixel values of black and white; None: not given."""
+        return None if self.pixel_range is None else parse_range(self.pixel_range)
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """The same dataset with these options, by field, in place of its own; None or False: its own.
 
         Raises:
             InvalidValue: a value out of its range.
         """
         return replace(
-            self,
-            size=self.size if size is None else size,
-            holdout=self.holdout if holdout is None else holdout,
-            skip_unreadable=self.skip_unreadable or skip_unreadable,
-            quality=self.quality if image_format is None else parse_image_format(image_format),
+            self, **{field: value for field, value in options.items() if value is not None and value is not False}
         )
 
+    def check_kind(self, kind: str) -> None:
+        """Refuse options that a dataset of this kind does not take.
 
-def parse_image_format(image_format: str) -> int | None:
-    """The JPEG quality of "jpg" or "jpg:QUALITY"; None for "raw".
+        Raises:
+            InvalidValue: naming the first.
+        """
+        for field in self.options:
+            if kind not in OPTIONS[field].kinds:
+                takers = " and ".join(OPTIONS[field].kinds)
+                raise InvalidValue(f"{self.name} takes no {option_name(field)}, which is for {takers}", parameter=field)
 
-    Raises:
-        InvalidValue: neither.
+
+class DatasetOption(NamedTuple):
+    """An option: how its text is read, which values are valid, what they are in words, and the kinds of data that take it.
+
+    `default` is the value that means the same as leaving it out.
     """
-    kind, colon, number = image_format.partition(":")
+
+    parse: Callable[[str], Any]
+    is_valid: Callable[[Any], object]
+    meaning: str
+    kinds: tuple[str, ...]
+    default: Any = None
+
+
+def option_name(field: str) -> str:
+    """The name of an option in the text of a dataset."""
+    return field.replace("_", "-")
+
+
+def _is_valid(option: DatasetOption, value: Any) -> bool:
+    try:
+        return bool(option.is_valid(value))
+    except (TypeError, ValueError, AttributeError):  # of another type than the option's
+        return False
+
+
+def _quality(image_format: str) -> int | None:
+    """The JPEG quality of "jpg" or "jpg:QUALITY"; None for "raw", 0 for what is neither."""
     if image_format == RAW:
         return None
-    quality = DEFAULT_QUALITY if not colon else int(number) if number.isascii() and number.isdigit() else 0
-    if kind != JPG or not QUALITY_RANGE[0] <= quality <= QUALITY_RANGE[1]:
-        raise InvalidValue(
-            f"the image format is raw, jpg or jpg:QUALITY, the quality in {QUALITY_RANGE[0]}..{QUALITY_RANGE[1]}; "
-            f"got {image_format}",
-            parameter="image_format",
-        )
-    return quality
+    kind, colon, number = image_format.partition(":")
+    if kind != JPG:
+        return 0
+    return DEFAULT_QUALITY if not colon else int(number) if number.isascii() and number.isdigit() else 0
+
+
+def _is_image_format(image_format: str) -> bool:
+    quality = _quality(image_format)
+    return quality is None or QUALITY_RANGE[0] <= quality <= QUALITY_RANGE[1]
 
 
 def parse_dataset_spec(text: str) -> DatasetSpec:
@@ -104,20 +149,47 @@ def parse_dataset_spec(text: str) -> DatasetSpec:
     values: dict[str, Any] = {}
     for option in options.split("&"):
         key, _, value = option.partition("=")
-        if key not in PARSERS:
-            raise UnknownName("option of a dataset", key, PARSERS)
-        field, parse = PARSERS[key]
+        field = key.replace("-", "_")
+        if key not in OPTION_NAMES:
+            raise UnknownName("option of a dataset", key, OPTION_NAMES)
         try:
-            values[field] = parse(value)
+            values[field] = OPTIONS[field].parse(value)
         except (ValueError, KeyError):
             raise InvalidValue(f"{text}: '{value}' is not a value of {key}") from None
     return DatasetSpec(name, **values)
 
 
-PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "image-size": ("size", int), "holdout": ("holdout", float),
-    "skip-unreadable": ("skip_unreadable", {"true": True, "false": False}.__getitem__),
-    "image-format": ("quality", parse_image_format),
+_FLAG: tuple[Callable[[str], bool], Callable[[Any], bool]] = (
+    {"true": True, "false": False}.__getitem__, lambda value: isinstance(value, bool),
+)  # fmt: skip
+OPTIONS: dict[str, DatasetOption] = {
+    "image_size": DatasetOption(
+        int, lambda size: SIZE_RANGE[0] <= size <= SIZE_RANGE[1],
+        f"the image size, in pixels, lies in {SIZE_RANGE[0]}..{SIZE_RANGE[1]}", (IMAGE_FILES,),
+    ),
+    "holdout": DatasetOption(
+        float, lambda share: 0 < share < 1,
+        "the holdout is the fraction that becomes the test set, between 0 and 1", (IMAGE_FILES,),
+    ),
+    "skip_unreadable": DatasetOption(*_FLAG, "skip_unreadable is True or False", (IMAGE_FILES,)),
+    "image_format": DatasetOption(
+        str, _is_image_format,
+        f"the image format is raw, jpg or jpg:QUALITY, the quality in {QUALITY_RANGE[0]}..{QUALITY_RANGE[1]}",
+        (IMAGE_FILES,), RAW,
+    ),
+    "layout": DatasetOption(
+        str, lambda layout: layout in (NHWC, NCHW),
+        f"the layout is {NHWC} (channels last) or {NCHW} (channels first)", (NPZ,), NHWC,
+    ),
+    "labels_from": DatasetOption(
+        int, lambda first: isinstance(first, int) and abs(first) < 2**31,
+        "the number that labels start from is a whole number", (NPZ,), 0,
+    ),
+    "pixel_range": DatasetOption(
+        str, parse_range, "the pixel range is LOW..HIGH, the values of black and white, such as 0..1", (IMAGE_FILES, NPZ)
+    ),
+    "allow_empty_classes": DatasetOption(*_FLAG, "allow_empty_classes is True or False", (IMAGE_FILES, NPZ)),
 }  # fmt: skip
-"""Each option: the field that it sets, and how its text is read."""
-OPTIONS = tuple(PARSERS)
+"""Every option of a dataset, by the field of `DatasetSpec`, which is the parameter of `open_dataset` too."""
+OPTION_NAMES = tuple(map(option_name, OPTIONS))
+assert tuple(OPTIONS) == tuple(field.name for field in fields(DatasetSpec)[1:])

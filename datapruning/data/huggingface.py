@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import DatasetSpec
 from datapruning.data.image_folder.class_files import TEST_FOLDERS
-from datapruning.data.image_folder.image_files import ImageFiles, read_image_bytes
+from datapruning.data.image_folder.image_files import ImageFiles, files_at, read_image_bytes
 from datapruning.data.image_folder.image_folder import decoded_dataset
 from datapruning.data.image_folder.scan import check_holdout, split_holdout
 from datapruning.errors import InvalidFile, MissingPackage, first_line
@@ -46,7 +47,7 @@ def open_saved(spec: DatasetSpec, caches: Sequence[Path]) -> Dataset:
     check_holdout(f"folder {root}", test, spec.holdout)
     train_features = tables["train"].features
     image, label = _columns(datasets, train_features, root)
-    files = _image_files(datasets, root, tables["train"], image, label)
+    files = _image_files(datasets, root, "train", tables["train"], image, label)
     if test is None:
         assert spec.holdout is not None
         is_test = split_holdout(files.names, files.labels, spec.holdout)
@@ -55,7 +56,7 @@ def open_saved(spec: DatasetSpec, caches: Sequence[Path]) -> Dataset:
         test_features = tables[test].features
         if test_features.keys() < {image, label} or test_features[label] != train_features[label]:
             raise InvalidFile(f"folder {root}: train and {test} have different columns or classes")
-        splits = {"train": files, "test": _image_files(datasets, root, tables[test], image, label)}
+        splits = {"train": files, "test": _image_files(datasets, root, test, tables[test], image, label)}
     classes, path = tuple(str(name) for name in train_features[label].names), root.resolve()
     return decoded_dataset(path.name, f"{PREFIX}{root}", replace(spec, name=f"{PREFIX}{path}"), classes, splits, caches)
 
@@ -74,11 +75,13 @@ def _columns(datasets: Any, features: Any, root: Path) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _image_files(datasets: Any, root: Path, table: Any, image: str, label: str) -> ImageFiles:
+def _image_files(datasets: Any, root: Path, split: str, table: Any, image: str, label: str) -> ImageFiles:
     encoded = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
 
     def read(row: int) -> bytes:
         cell = encoded[row][image]
+        if cell is None or (cell["bytes"] is None and cell["path"] is None):
+            raise ValueError(f"column '{image}' has no image there")
         if cell["bytes"] is not None:
             return bytes(cell["bytes"])
         path = (root / str(cell["path"])).resolve()
@@ -86,6 +89,24 @@ def _image_files(datasets: Any, root: Path, table: Any, image: str, label: str) 
             raise ValueError(f"it lies outside the dataset's folder, in {path}")
         return read_image_bytes(path)
 
-    labels = np.asarray(table.with_format("numpy")[label][:]).astype(np.int64)
+    labels = _labels(f"folder {root}, {split}", table, label)
     names = tuple(f"row {row}" for row in range(len(table)))
-    return ImageFiles(names, labels, read, lambda: str(table._fingerprint), are_paths=False)
+    paths = tuple(str(path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file())
+    key = files_at(root, paths, labels).key  # the fingerprint of `datasets` may be a hash of the script that made the rows
+    return ImageFiles(names, labels, read, lambda: f"{split} of {key()}", are_paths=False)
+
+
+def _labels(where: str, table: Any, label: str) -> NDArray[np.int64]:
+    """The labels of the rows, int64 [n].
+
+    Raises:
+        InvalidFile: a row without a label, naming the first.
+    """
+    values, num_classes = table[label][:], len(table.features[label].names)
+    wrong = [row for row, value in enumerate(values) if value is None or not 0 <= value < num_classes]
+    if wrong:
+        raise InvalidFile(
+            f"{where}: row {wrong[0]}, column '{label}' is {values[wrong[0]]}, which is none of the {num_classes} classes "
+            f"({len(wrong):,} such rows); filter them out, and save it again"
+        )
+    return np.array(values, np.int64)

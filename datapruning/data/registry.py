@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.dataset_spec import OPTIONS, parse_dataset_spec
+from datapruning.data.dataset_spec import ARRAYS, IMAGE_FILES, NPZ, DatasetSpec, parse_dataset_spec
 from datapruning.data.huggingface import PREFIX, open_saved
 from datapruning.data.image_folder.image_folder import open_folder
+from datapruning.data.missing_classes import missing_classes
+from datapruning.data.npz_dataset import open_npz
 from datapruning.data.torchvision_sets import ARRAY_SETS, IMAGE_FILE_SETS, open_array_set, open_image_file_set
-from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, UnknownName, first_line
-from datapruning.io.npy import READ_ERRORS, read_npz_arrays
+from datapruning.errors import InvalidFile, MissingPackage, UnknownName
+from datapruning.utils.console import info
 from datapruning.utils.names import check_utf8
 
 ROOT_VARIABLE = "DPRUNE_DATA"
@@ -24,8 +26,6 @@ DIGITS_FILE = "datasets/data/digits.csv.gz"
 SOURCES = (DIGITS, *ARRAY_SETS)
 """Names of datasets whose images are arrays of one size."""
 PATH_FORMS = ("a folder of images", "hf:FOLDER", "a path ending in .npz")
-MAX_CLASSES = 2**20
-NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def open_dataset(
@@ -37,6 +37,10 @@ def open_dataset(
     holdout: float | None = None,
     skip_unreadable: bool = False,
     image_format: str | None = None,
+    layout: str | None = None,
+    labels_from: int | None = None,
+    pixel_range: str | None = None,
+    allow_empty_classes: bool = False,
     workspace: str | Path = WORKSPACE,
     reuse: Sequence[str | Path] = (),
 ) -> Dataset:
@@ -53,32 +57,78 @@ def open_dataset(
         holdout: of a folder without test/, the fraction of each class that becomes the test set.
         skip_unreadable: leave out files that are not images; they keep their ids, and are never selected.
         image_format: how decoded images are stored: "raw", or "jpg" or "jpg:QUALITY", which takes a tenth of the space.
+        layout: "nchw" of an `.npz` whose images have the channels first; default: "nhwc".
+        labels_from: the smallest label of an `.npz`; default 0.
+        pixel_range: the values of black and white, such as "0..1" or "0..4095", of an `.npz` whose images are not 8-bit
+            numbers, and of image files with more than 8 bits whose range the file does not say.
+        allow_empty_classes: take classes without a training sample.
         workspace: decoded images are kept in `cache` inside it.
         reuse: other workspaces, whose decoded images are used where `workspace` has none; nothing is written there.
 
     Raises:
         UnknownName: no such dataset.
-        InvalidFile: not found under `root`, a broken `.npz`, or a folder that cannot be used.
+        InvalidFile: not found under `root`, a broken `.npz`, a folder that cannot be used, or a class without a training
+            sample.
         InvalidValue: an option outside what is allowed, or of another kind of dataset.
         MissingPackage: "hf:" without `datasets`.
     """
     check_utf8(str(Path.cwd() / name), "the path of the dataset")
-    spec = parse_dataset_spec(name).with_options(image_size, holdout, skip_unreadable, image_format)
+    options = {
+        "image_size": image_size, "holdout": holdout, "skip_unreadable": skip_unreadable, "image_format": image_format,
+        "layout": layout, "labels_from": labels_from, "pixel_range": pixel_range, "allow_empty_classes": allow_empty_classes,
+    }  # fmt: skip
+    spec = parse_dataset_spec(name).with_options(options)
     caches = [Path(folder).expanduser() / "cache" for folder in (workspace, *reuse)]
-    if spec.name.startswith(PREFIX):
-        return open_saved(spec, caches)
-    folder = Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser()
-    if spec.name in IMAGE_FILE_SETS:
-        return open_image_file_set(spec, folder, download, caches)
-    if is_folder(spec.name):
-        return open_folder(spec, caches)
-    if not spec.is_plain and (spec.name in SOURCES or spec.name.endswith(".npz")):
-        raise InvalidValue(f"{spec.name} is not a folder of images: {', '.join(OPTIONS)} are for such a folder")
-    if spec.name.endswith(".npz"):
-        return open_npz(Path(spec.name))
-    if spec.name not in SOURCES:
-        raise UnknownName("dataset", spec.name, [*SOURCES, *IMAGE_FILE_SETS, *PATH_FORMS])
-    return open_array_set(spec.name, folder, download) if spec.name in ARRAY_SETS else open_digits()
+    data = _open(spec, Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser(), download, caches)
+    _check_classes(data, spec)
+    return data
+
+
+def _open(spec: DatasetSpec, root: Path, download: bool, caches: Sequence[Path]) -> Dataset:
+    name = spec.name
+    if is_image_files(name):
+        spec.check_kind(IMAGE_FILES)
+        if name.startswith(PREFIX):
+            return open_saved(spec, caches)
+        if name not in IMAGE_FILE_SETS:
+            return open_folder(spec, caches)
+        _announce_others(name)
+        return open_image_file_set(spec, root, download, caches)
+    if name.endswith(".npz"):
+        spec.check_kind(NPZ)
+        return open_npz(spec)
+    if name not in SOURCES:
+        raise UnknownName("dataset", name, [*SOURCES, *IMAGE_FILE_SETS, *PATH_FORMS])
+    spec.check_kind(ARRAYS)
+    _announce_others(name)
+    return open_array_set(name, root, download) if name in ARRAY_SETS else open_digits()
+
+
+def _announce_others(name: str) -> None:
+    """Say that a built-in dataset was taken although a folder or an `.npz` here has its name."""
+    for path in (Path(name), Path(f"{name}.npz")):
+        if path.exists():
+            info(f"{name} is the built-in dataset; {path} in this folder is named ./{path}")
+
+
+def _check_classes(data: Dataset, spec: DatasetSpec) -> None:
+    """Refuse classes without a readable training sample, unless they are allowed or those of a built-in dataset.
+
+    Those, and classes without a test sample, are printed.
+
+    Raises:
+        InvalidFile: naming the first ones.
+    """
+    is_free = spec.allow_empty_classes or spec.name in SOURCES or spec.name in IMAGE_FILE_SETS
+    for role, labels in (("training", data.train.labels[data.valid_ids]), ("test", data.test.labels)):
+        missing = missing_classes(labels, data.class_names)
+        line = f"{data.name}: {missing} have no {role} sample"
+        if missing and role == "training" and not is_free:
+            raise InvalidFile(
+                f"{line}; correct the labels or the list of classes, or allow it", parameter="allow_empty_classes"
+            )
+        if missing:
+            info(line)
 
 
 def is_image_files(name: str) -> bool:
@@ -110,36 +160,3 @@ def open_digits() -> Dataset:
     test = np.arange(len(labels)) % 5 == 4
     names = tuple(str(n) for n in range(10))
     return Dataset(DIGITS, Split(images[~test], labels[~test]), Split(images[test], labels[test]), names)
-
-
-def open_npz(path: Path) -> Dataset:
-    """Open an `.npz` dataset; grey images may lack the channel axis; classes are named by number unless it names them.
-
-    Raises:
-        InvalidFile: missing, truncated, needing pickle, or with arrays of the wrong type or shape.
-    """
-    try:
-        arrays = read_npz_arrays(path, (*NPZ_ARRAYS, "class_names"))
-    except FileNotFoundError:
-        raise InvalidFile(f"dataset {path} is not there") from None
-    except READ_ERRORS as error:
-        raise InvalidFile(f"dataset {path} cannot be read: {first_line(error)}") from None
-    missing = [name for name in NPZ_ARRAYS if name not in arrays]
-    if missing:
-        raise InvalidFile(f"dataset {path} lacks {', '.join(missing)}")
-    splits = []
-    for role in ("train", "test"):
-        images, labels = arrays[f"{role}_images"], arrays[f"{role}_labels"]
-        if labels.dtype.kind not in "iu":
-            raise InvalidFile(f"dataset {path}: {role}_labels are {labels.dtype}; whole numbers are needed")
-        splits.append(Split(images if images.ndim == 4 else images[..., None], labels.astype(np.int64)))
-    if "class_names" in arrays:
-        if arrays["class_names"].ndim != 1:
-            raise InvalidFile(f"dataset {path}: class_names is not a list of names")
-        names = tuple(str(n) for n in arrays["class_names"])
-    else:
-        largest = int(max(split.labels.max(initial=0) for split in splits))
-        if largest >= MAX_CLASSES:
-            raise InvalidFile(f"dataset {path}: a label is {largest}; labels are numbers of classes, from 0")
-        names = tuple(str(n) for n in range(1 + largest))
-    return Dataset(path.stem, splits[0], splits[1], names, source=str(path.resolve()))

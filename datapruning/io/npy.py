@@ -18,7 +18,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from datapruning.io.disk_space import format_bytes
 from datapruning.io.regular_file import open_regular_file
+from datapruning.utils.memory import available_memory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 READ_ERRORS = (
@@ -34,8 +36,6 @@ HEADER = re.compile(
 )
 """The Python literal that numpy writes, and those who write its format. Not evaluated."""
 CHUNK_BYTES = 1 << 24
-MAX_UNPACKED_BYTES, MAX_COMPRESSION_RATIO = 64 * 2**20, 100
-"""An archive may unpack to so many bytes, or to so many times its own size: more is a bomb."""
 MAX_DEFLATE_RATIO = 1032
 """Deflate makes nothing smaller than this share of itself."""
 
@@ -111,10 +111,10 @@ def read_npz_arrays(path: Path, names: Collection[str] | None = None) -> dict[st
     """Read the arrays of a `.npz` by name; only those in `names` are read (None: all).
 
     Raises:
-        OSError, ValueError, and others of `READ_ERRORS`: missing, broken, a bomb, or of other types.
+        OSError, ValueError, and others of `READ_ERRORS`: missing, broken, larger than the memory, or of other types.
     """
     with open_regular_file(path) as (file, size), open_checked_zip(file, size) as archive:
-        arrays = {}
+        arrays, num_bytes = {}, 0
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             with archive.open(info) as member:  # here the name in the directory is compared with the member's own
@@ -122,6 +122,8 @@ def read_npz_arrays(path: Path, names: Collection[str] | None = None) -> dict[st
                     continue
                 header = read_header(member)
                 _check_size(header, info.file_size)
+                num_bytes += header.nbytes
+                check_memory(num_bytes)
                 arrays[name] = _read_values(member, header)
                 if member.read(1):
                     raise ValueError(f"'{name}' continues after its end")
@@ -133,7 +135,7 @@ def open_checked_zip(file: IO[bytes], size: int) -> Iterator[zipfile.ZipFile]:
     """A zip archive of `size` bytes whose members cannot be larger than they should; nothing is unpacked yet.
 
     Raises:
-        ValueError, and others of `READ_ERRORS`: no archive, two members of one name, or a bomb.
+        ValueError, and others of `READ_ERRORS`: no archive, two members of one name, or an impossible size.
     """
     if file.read(4) not in ZIP_MAGIC:
         raise ValueError("it is no .npz archive")
@@ -152,10 +154,28 @@ def open_checked_zip(file: IO[bytes], size: int) -> Iterator[zipfile.ZipFile]:
             )
             if info.compress_size > size or info.file_size > most:
                 raise ValueError(f"a member of {info.compress_size:,} bytes says that it unpacks to {info.file_size:,}")
-        unpacked_bytes = sum(info.file_size for info in infos)
-        if unpacked_bytes > max(MAX_UNPACKED_BYTES, MAX_COMPRESSION_RATIO * size):
-            raise ValueError(f"its {size:,} bytes would unpack to {unpacked_bytes:,}, which no file of this kind does")
         yield archive
+
+
+def check_memory(num_bytes: int) -> None:
+    """Refuse what the memory cannot hold: well-compressed data is a bomb there only.
+
+    Raises:
+        ValueError: so many bytes are not available.
+    """
+    available = available_memory()
+    if num_bytes > available:
+        raise ValueError(f"it unpacks to {format_bytes(num_bytes)}, and {format_bytes(available)} of memory are free")
+
+
+def list_npz_arrays(path: Path) -> list[str]:
+    """The names of the arrays of a `.npz`.
+
+    Raises:
+        As `read_npz_arrays`.
+    """
+    with open_regular_file(path) as (file, size), open_checked_zip(file, size) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def _check_size(header: Header, size: int) -> None:

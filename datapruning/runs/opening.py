@@ -59,7 +59,7 @@ def validate_recipe(dataset: str, recipe: str | None, changes: Sequence[str] = (
     spec = parse_dataset_spec(dataset)
     if is_image_files(spec.name):
         folder = Path(spec.name.removeprefix("hf:")).expanduser().resolve().name
-        side = spec.size or DEFAULT_SIZE
+        side = spec.image_size or DEFAULT_SIZE
         shape = (side, side, 3)
         name = recipe or _default_recipes(folder, True, shape, device)[0]
         read_recipe(recipes.path_of(name), changes)[0].views.check_images(shape)

@@ -1,17 +1,15 @@
 """The dataset that files name: scores, subsets and runs record what opens the dataset they were made from."""
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from datapruning.artifacts.id_lists import LIST_SUFFIXES
-from datapruning.data.dataset_spec import DatasetSpec, parse_dataset_spec
+from datapruning.data.dataset_spec import OPTIONS, DatasetSpec, option_name, parse_dataset_spec
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.npz import read_meta
 from datapruning.runs.run import CONFIG
 from datapruning.runs.run_config import read_run_options
-
-OPTION_NAMES = {"size": "image size", "holdout": "holdout", "skip_unreadable": "skip_unreadable", "quality": "image format"}
 
 
 def recorded_spec(path: Path) -> str | None:
@@ -72,21 +70,17 @@ def _merged(named: DatasetSpec, recorded: DatasetSpec, path: Path) -> DatasetSpe
         if not _is_path(named.name) and not _is_path(recorded.name):
             raise IncompatibleInputs(f"{path} was made from {recorded.name}, not from {named.name}", parameter="data")
         return named  # a folder may have moved: its content is compared when it is open
-    for field in fields(DatasetSpec)[1:]:
-        wanted, known = getattr(named, field.name), getattr(recorded, field.name)
-        is_open = wanted is None or wanted is False
-        if not is_open and wanted != known:
-            raise IncompatibleInputs(
-                f"{path} was made from {recorded.name} with {OPTION_NAMES[field.name]} {known}, not {wanted}: leave it out, "
-                "or make the file again",
-                parameter="image_format"
-                if field.name == "quality"
-                else "image_size"
-                if field.name == "size"
-                else field.name,
+    for field, wanted in named.options.items():
+        known = getattr(recorded, field)
+        if wanted != known and not (known is None and wanted == OPTIONS[field].default):
+            made_with = (
+                f"with {option_name(field)} {known}" if field in recorded.options else f"without {option_name(field)}"
             )
-        named = replace(named, **{field.name: known})
-    return named
+            raise IncompatibleInputs(
+                f"{path} was made from {recorded.name} {made_with}, not with {wanted}: leave it out, or make the file again",
+                parameter=field,
+            )
+    return replace(named, **recorded.options)
 
 
 def _is_path(name: str) -> bool:

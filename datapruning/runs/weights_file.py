@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.json import MAX_JSON_BYTES, parse_json
-from datapruning.io.npy import CHUNK_BYTES, open_checked_zip
+from datapruning.io.npy import CHUNK_BYTES, check_memory, open_checked_zip
 from datapruning.io.regular_file import open_regular_file
 from datapruning.io.tensors import load_tensors
 from datapruning.io.text import read_text
@@ -86,6 +86,7 @@ def _check_archive(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         return
     with open_regular_file(path) as (file, size), open_checked_zip(file, size) as archive:
+        check_memory(sum(info.file_size for info in archive.infolist()))
         for info in archive.infolist():
             with archive.open(info) as member:
                 while member.read(CHUNK_BYTES):

@@ -69,11 +69,11 @@ def infer_input_shape(data: str, root: str | Path | None = None) -> InputShape:
         UnknownName, InvalidFile, InvalidValue: As `open_dataset`.
     """
     spec = parse_dataset_spec(data)
-    size = spec.size or DEFAULT_SIZE
+    size = spec.image_size or DEFAULT_SIZE
     if spec.name in IMAGE_FILE_SETS or spec.name.startswith("hf:"):
         return InputShape(spec.name, (size, size, 3), ASSUMED_CLASSES)
     if is_folder(spec.name):
-        classes, _, _ = scan_image_folder(Path(spec.name).expanduser(), spec.holdout)
+        classes, _, _ = scan_image_folder(Path(spec.name).expanduser(), spec.holdout, None, spec.allow_empty_classes)
         return InputShape(spec.name, (size, size, 3), len(classes))
     dataset = open_dataset(data, root=root)
     return InputShape(dataset.name, dataset.train.shape, dataset.classes)

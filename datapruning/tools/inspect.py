@@ -12,7 +12,8 @@ from datapruning.artifacts.metadata import Metadata
 from datapruning.artifacts.pred_probs import load_pred_probs
 from datapruning.artifacts.scores import load_scores
 from datapruning.artifacts.subset import load_subset
-from datapruning.data.registry import open_npz
+from datapruning.data.dataset_spec import DatasetSpec
+from datapruning.data.npz_dataset import open_npz
 from datapruning.errors import InvalidFile, first_line
 from datapruning.evidence.manifests import MANIFEST
 from datapruning.evidence.recording import open_recording
@@ -63,7 +64,10 @@ def _describe_file(path: Path) -> list[str]:
 
 
 def _dataset(path: Path) -> list[str]:
-    data = open_npz(path)
+    try:
+        data = open_npz(DatasetSpec(str(path)))
+    except InvalidFile as error:  # without the option of other commands
+        raise InvalidFile(str(error)) from None
     return [
         f"{path}: a dataset, intact",
         f"  {data.total:,} training and {len(data.test):,} test images of {'x'.join(map(str, data.train.shape))}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.registry import ROOT_VARIABLE, open_dataset, open_npz
+from datapruning.data.registry import ROOT_VARIABLE, open_dataset
 from datapruning.errors import InvalidFile, UnknownName
+from tests.helpers.image_files import write_image
 
 REAL = os.environ.get(ROOT_VARIABLE)  # read here, because the suite hides it from the tests
 
@@ -64,20 +66,20 @@ def test_the_fingerprint_does_not_depend_on_the_source(digits: Dataset, tmp_path
     content = {
         f"{role}_{part}": getattr(digits.split(role), part) for role in ("train", "test") for part in ("images", "labels")
     }
-    assert open_npz(saved(tmp_path, **content)).fingerprint == digits.fingerprint
+    assert open_dataset(str(saved(tmp_path, **content))).fingerprint == digits.fingerprint
     np.savez_compressed(tmp_path / "packed.npz", **content)
-    assert open_npz(tmp_path / "packed.npz").fingerprint == digits.fingerprint
+    assert open_dataset(str(tmp_path / "packed.npz")).fingerprint == digits.fingerprint
 
 
 def test_grey_images_need_no_channel_axis_and_classes_no_names(tmp_path: Path) -> None:
-    data = open_npz(saved(tmp_path, **arrays(channels=None)))
+    data = open_dataset(str(saved(tmp_path, **arrays(channels=None))))
     assert data.train.shape == (5, 4, 1)
     assert data.class_names == ("0", "1", "2")
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int32, np.uint64])
 def test_labels_of_any_integer_type_are_labels(tmp_path: Path, kind: type) -> None:
-    data = open_npz(saved(tmp_path, **arrays(train_labels=(np.arange(12) % 3).astype(kind))))
+    data = open_dataset(str(saved(tmp_path, **arrays(train_labels=(np.arange(12) % 3).astype(kind)))))
     assert data.train.labels.dtype == np.int64
     assert data.train.labels.tolist() == [0, 1, 2] * 4
 
@@ -86,7 +88,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an array missing": (arrays(test_labels=None), "lacks test_labels"),
     "two missing": (arrays(train_images=None, test_images=None), "lacks train_images, test_images"),
     "objects": (arrays(train_labels=np.array([0, None] * 6, object)), "pickle is never opened"),
-    "float images": (arrays(train_images=np.zeros((12, 5, 4, 3))), "train split: images are float64"),
+    "float images": (
+        arrays(train_images=np.zeros((12, 5, 4, 3))),
+        "train_images are float64 from 0 to 0, not uint8: give the values of black and white, probably 0..1",
+    ),
     "float labels": (arrays(train_labels=np.zeros(12)), "train_labels are float64; whole numbers are needed"),
     "boolean labels": (arrays(train_labels=np.zeros(12, bool)), "train_labels are bool; whole numbers are needed"),
     "a negative label": (arrays(test_labels=np.array([0, 1, 2, 0, -1, 0])), "test split: label -1 is outside the 3 classes"),
@@ -96,12 +101,24 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         arrays(test_images=np.zeros((6, 4, 5, 3), np.uint8)),
         r"train images are \(5, 4, 3\), test images \(4, 5, 3\)",
     ),
-    "flat images": (arrays(train_images=np.zeros((12, 60), np.uint8)), "train split: images are uint8"),
+    "flat images": (
+        arrays(train_images=np.zeros((12, 60), np.uint8)),
+        r"train_images are uint8 \[12, 60\]; uint8 \[n, height",
+    ),
     "no samples": (
         arrays(train_images=np.zeros((0, 5, 4, 3), np.uint8), train_labels=np.zeros(0, int)),
-        "train split: images",
+        r"train_images are uint8 \[0, 5, 4, 3\]",
     ),
-    "one image": (arrays(train_images=np.uint8(3)), "train split: images are uint8"),
+    "one image": (arrays(train_images=np.uint8(3)), r"train_images are uint8 \[\]"),
+    "a class name of broken bytes": (arrays(class_names=np.array([b"a", b"b", b"\xff"])), "bytes that are not UTF-8"),
+    "doubled class names": (arrays(class_names=np.array(["a", "b", "a"])), "two classes are called 'a'"),
+    "doubled class names in bytes": (arrays(class_names=np.array([b"a", b"b", b"b"])), "two classes are called 'b'"),
+    "other names of arrays": (
+        {"x_train": np.zeros(3), "y_train": np.zeros(3)},
+        "lacks train_images, .*test_labels; it has x_train, y_train",
+    ),
+    "one number a class": (arrays(train_labels=np.eye(12, 3, dtype=int)), "one number a class; save their argmax"),
+    "pixels that are NaN": (arrays(train_images=np.full((12, 5, 4, 3), np.nan)), "NaN or infinite"),
     "names that are one word": (arrays(class_names=np.array("cat")), "class_names is not a list of names"),
 }
 
@@ -110,8 +127,155 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_wrong_npz_is_refused_with_the_reason(tmp_path: Path, defect: str) -> None:
     content, message = WRONG[defect]
     with pytest.raises(InvalidFile, match=message) as error_info:
-        open_npz(saved(tmp_path, **content))
+        open_dataset(str(saved(tmp_path, **content)))
     assert "\n" not in str(error_info.value)
+
+
+IMAGES = arrays()["train_images"]
+
+
+def changed(part: str, change: Callable[[Any], Any]) -> dict[str, Any]:
+    """The images or labels of both splits, changed."""
+    return {f"{role}_{part}": change(arrays()[f"{role}_{part}"]) for role in ("train", "test")}
+
+
+READINGS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
+    "channels first": (
+        changed("images", lambda images: images.transpose(0, 3, 1, 2)),
+        r"\[12, 3, 5, 4\] look as if the channels came first", {"layout": "nchw"},
+    ),
+    "floats in 0..1": (
+        changed("images", lambda images: images / np.float32(255)),
+        r"float32 from 0 to 1, not uint8: .* probably 0..1", {"pixel_range": "0..1"},
+    ),
+    "floats in -1..1": (
+        changed("images", lambda images: images / 127.5 - 1),
+        r"float64 from -1 to 1, not uint8: .* probably -1..1", {"pixel_range": "-1..1"},
+    ),
+    "12 bits in 16": (
+        changed("images", lambda images: (images * 4095.0 / 255).round().astype(np.uint16)),
+        r"uint16 from 0 to 4095, not uint8: .* probably 0..4095", {"pixel_range": "0..4095"},
+    ),
+    "16 bits": (
+        changed("images", lambda images: images * np.uint16(257)), "probably 0..65535", {"pixel_range": "0..65535"},
+    ),
+    "bytes in int64": (
+        changed("images", lambda images: images.astype(np.int64)),
+        r"int64 from 0 to 255, not uint8: .* probably 0..255", {"pixel_range": "0..255"},
+    ),
+    "labels from 1": (
+        changed("labels", lambda labels: labels + 1), r"the labels are 1..3, so there is no class 0", {"labels_from": 1},
+    ),
+}  # fmt: skip
+"""What people save in place of uint8 [n, height, width, channels] and labels from 0: (arrays, refusal, option)."""
+
+
+@pytest.mark.parametrize("case", READINGS)
+def test_what_can_be_read_in_several_ways_is_refused_with_the_option_that_says_it(tmp_path: Path, case: str) -> None:
+    changes, refusal, options = READINGS[case]
+    (option,) = options
+    path = saved(tmp_path, **arrays(**{"class_names": np.array([*"abc"]), **changes}))
+    with pytest.raises(InvalidFile, match=refusal) as error_info:
+        open_dataset(str(path))
+    assert error_info.value.parameter == option
+    data = open_dataset(str(path), **options)
+    np.testing.assert_array_equal(data.train.images, IMAGES)
+    np.testing.assert_array_equal(data.test.images, arrays()["test_images"])
+    assert data.train.labels.tolist() == [0, 1, 2] * 4
+    assert data.class_names == ("a", "b", "c")
+    assert data.spec == f"{path}?{option.replace('_', '-')}={options[option]}"
+    assert open_dataset(data.spec).fingerprint == data.fingerprint
+    other = open_dataset(str(saved(tmp_path, **arrays(class_names=np.array([*"abc"])))))
+    assert other.fingerprint == data.fingerprint, "the same images and labels, saved as they should be"
+
+
+def test_options_refuse_what_they_do_not_fit(tmp_path: Path) -> None:
+    path = saved(tmp_path, **arrays(train_images=IMAGES / 127.5))
+    with pytest.raises(InvalidFile, match=r"pixels reach from 0 to 2, outside 0..1") as error_info:
+        open_dataset(str(path), pixel_range="0..1")
+    assert error_info.value.parameter == "pixel_range"
+    with pytest.raises(InvalidFile, match="label -1 is outside the 2 classes"):
+        open_dataset(str(saved(tmp_path, **arrays())), labels_from=1)
+    with pytest.raises(InvalidFile, match=r"train_images reach 15 of 255: nearly black; .* probably 0..15"):
+        open_dataset(str(saved(tmp_path, **arrays(train_images=IMAGES // 16))))
+    dark = open_dataset(f"{tmp_path / 'data.npz'}?pixel-range=0..255")
+    assert dark.train.images.max() == 15
+    data = open_dataset(
+        str(saved(tmp_path, **arrays(train_images=IMAGES > 99, test_images=IMAGES[:6] > 99))), pixel_range="0..1"
+    )
+    np.testing.assert_array_equal(data.train.images, np.where(IMAGES > 99, 255, 0))
+    wide = arrays(train_images=IMAGES[:, :1], test_images=IMAGES[:6, :1])  # one row, three channels: not channels first
+    assert open_dataset(str(saved(tmp_path, **wide))).train.shape == (1, 4, 3)
+
+
+def test_labels_in_a_column_and_names_in_bytes_are_read(tmp_path: Path) -> None:
+    names = ["cat", "dog", "Ämsel"]
+    text = open_dataset(str(saved(tmp_path, **arrays(class_names=np.array(names)))))
+    content = arrays(class_names=np.array([name.encode() for name in names]), train_labels=(np.arange(12) % 3)[:, None])
+    data = open_dataset(str(saved(tmp_path, **content)))
+    assert data.class_names == tuple(names)
+    assert data.fingerprint == text.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"train_labels": np.array([0, 1, 2, 255] * 3)},
+            r"252 of 256 classes \(3, 4, 5, 6, 7, ...\) have no training sample",
+        ),
+        ({"class_names": np.array([*"abcd"])}, r"1 of 4 classes \(d\) have no training sample"),
+        ({"test_labels": np.arange(6)}, r"3 of 6 classes \(3, 4, 5\) have no training sample"),
+    ],
+)
+def test_a_class_without_a_training_sample_is_refused_unless_it_is_allowed(
+    tmp_path: Path, changes: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(tmp_path, **arrays(**changes))
+    with pytest.raises(InvalidFile, match=message) as error_info:
+        open_dataset(str(path))
+    assert error_info.value.parameter == "allow_empty_classes"
+    data = open_dataset(str(path), allow_empty_classes=True)
+    assert data.spec.endswith("allow-empty-classes=true")
+    assert len(np.unique(data.train.labels)) < data.classes
+    capsys.readouterr()
+    open_dataset(str(saved(tmp_path, **arrays(test_labels=np.zeros(6, int)))))
+    assert "data: 2 of 3 classes (1, 2) have no test sample" in capsys.readouterr().err
+
+
+def test_a_well_compressed_npz_is_read_if_the_memory_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sprites = np.zeros((3000, 64, 64, 3), np.uint8)
+    sprites[:, 30:34, 30:34] = 200
+    content = {"train_images": sprites, "train_labels": np.arange(3000) % 3}
+    content |= {"test_images": sprites[:6], "test_labels": np.arange(6) % 3}
+    np.savez_compressed(tmp_path / "sprites.npz", **content)
+    assert (tmp_path / "sprites.npz").stat().st_size * 250 < sprites.nbytes
+    assert open_dataset(str(tmp_path / "sprites.npz")).total == 3000
+    monkeypatch.setattr("datapruning.io.npy.available_memory", lambda: 10**7)
+    with pytest.raises(InvalidFile, match=r"it unpacks to 36\.\d MB, and 10\.0 MB of memory are free"):
+        open_dataset(str(tmp_path / "sprites.npz"))
+
+
+def test_a_name_with_two_meanings_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "test"):
+        write_image(tmp_path / "digits" / split / "a" / "1.png", (9, 90, 200))
+    saved(tmp_path, **arrays()).rename("digits.npz")
+    assert open_dataset("digits").classes == 10
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "digits is the built-in dataset; digits in this folder is named ./digits",
+        "digits is the built-in dataset; digits.npz in this folder is named ./digits.npz",
+    ]
+    assert open_dataset("./digits", image_size=8).class_names == ("a",)
+    assert open_dataset("./digits.npz").classes == 3
+    (tmp_path / "x.npz").mkdir()
+    with pytest.raises(InvalidFile, match=r"name the folder x.npz/"):
+        open_dataset("x.npz")
+    (tmp_path / "digits").rename(tmp_path / "x.npz" / "train")
+    assert open_dataset("x.npz/train/", image_size=8).class_names == ("a",)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
@@ -120,7 +284,7 @@ def test_a_truncated_npz_is_refused(tmp_path: Path, share: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(InvalidFile, match=r"data\.npz cannot be read"):
-        open_npz(path)
+        open_dataset(str(path))
 
 
 @given(st.booleans(), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
@@ -134,7 +298,7 @@ def test_a_damaged_byte_is_detected_or_harmless(packed: bool, position: float, f
         file.write(content)
         file.flush()
         try:
-            data = open_npz(Path(file.name))
+            data = open_dataset(str(Path(file.name)))
         except InvalidFile:
             return
     np.testing.assert_array_equal(data.train.images, expected["train_images"])
@@ -146,14 +310,14 @@ def test_files_that_are_not_npz_are_refused(tmp_path: Path) -> None:
         open_dataset(str(tmp_path / "absent.npz"))
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(InvalidFile, match=r"text\.npz cannot be read"):
-        open_npz(tmp_path / "text.npz")
+        open_dataset(str(tmp_path / "text.npz"))
     with (tmp_path / "one.npz").open("wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(InvalidFile, match=r"one\.npz cannot be read: it is no \.npz archive"):
-        open_npz(tmp_path / "one.npz")
+        open_dataset(str(tmp_path / "one.npz"))
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(InvalidFile, match=r"folder\.npz cannot be read"):
-        open_npz(tmp_path / "folder.npz")
+        open_dataset(str(tmp_path / "folder.npz"))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from datapruning.data.dataset import Dataset, Split
 from datapruning.data.image_folder.decode import MAX_PIXELS, decode
 from datapruning.data.image_folder.pixel_modes import CorruptImage
 from datapruning.data.image_folder.scan import scan_image_folder
-from datapruning.data.registry import open_npz
+from datapruning.data.registry import open_dataset
 from datapruning.errors import InvalidFile, InvalidValue, UserError, escape_control_chars
 from datapruning.io.checksums import verify_checksum
 from datapruning.io.json import read_json, write_json
@@ -116,13 +116,16 @@ def test_headers_of_other_programs_are_read(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_array(tmp_path / "b.npy"), array)
 
 
-@pytest.mark.parametrize("load", [load_scores, load_subset, open_npz])
-def test_zip_bombs_are_refused(tmp_path: Path, load: Callable[[Path], Any]) -> None:
+@pytest.mark.parametrize("load", [load_scores, load_subset, lambda path: open_dataset(str(path))])
+def test_zip_bombs_are_refused_by_the_memory_there_is(
+    tmp_path: Path, load: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datapruning.io.npy.available_memory", lambda: 10**7)
     zeros = npy("(20000000,)", numbers=bytes(80_000_000))
     names = ("score", "indices", "train_images", "meta")
     path = packed(tmp_path / "bomb.npz", {f"{name}.npy": zeros for name in names})
     assert path.stat().st_size < 400_000
-    with pytest.raises(InvalidFile, match="would unpack to 320,000,512"):
+    with pytest.raises(InvalidFile, match=r"it unpacks to 80\.0 MB, and 10\.0 MB of memory are free"):
         load(path)
 
 

@@ -38,10 +38,13 @@ def test_the_dataset_of_a_file_is_taken_with_its_options(files: tuple[Path, Path
 
 def test_another_option_or_another_dataset_is_refused_before_anything_is_decoded(files: tuple[Path, Path]) -> None:
     root, scores = files
-    with pytest.raises(IncompatibleInputs, match="with image size 8, not 16"):
+    with pytest.raises(IncompatibleInputs, match="with image-size 8, not with 16"):
         dataset_for(f"{root}?image-size=16", scores, "digits")
-    with pytest.raises(IncompatibleInputs, match=r"with holdout None, not 0\.2"):
+    with pytest.raises(IncompatibleInputs, match=r"without holdout, not with 0\.2"):
         dataset_for(f"{root}?holdout=0.2", scores, "digits")
+    with pytest.raises(IncompatibleInputs, match="without image-format, not with jpg:90"):
+        dataset_for(f"{root}?image-format=jpg", scores, "digits")
+    assert dataset_for(f"{root}?image-format=raw", scores, "digits").startswith(f"{root}?image-size=8")
     digits = dp.score("digits", "random", out=root.parent / "digits.npz", workspace=root.parent / "w")
     assert digits.meta.spec == "digits"
     with pytest.raises(IncompatibleInputs, match="was made from digits, not from cifar10"):
@@ -75,7 +78,7 @@ def test_commands_need_no_data_where_a_file_has_it(
     assert "keeping 12 of 24" in command.out
     decoded = sorted((tmp_path / "w" / "cache").iterdir())
     refusal = expect_refusal("train", "--subset", "half.npz", "--data", root, "--image-size", "16", *fast)
-    assert "with image size 8, not 16" in refusal
+    assert "with image-size 8, not with 16" in refusal
     assert refusal.endswith("(--image-size)")
     assert sorted((tmp_path / "w" / "cache").iterdir()) == decoded, "nothing was decoded"
     (tmp_path / "ids.txt").write_text("1\n2\n")

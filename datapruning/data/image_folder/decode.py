@@ -26,11 +26,12 @@ LOST_DATA = ("premature end", "bad huffman code", "bad arithmetic code", "instea
 """Warnings of libjpeg, in lower case, after which pixels are made up: it goes on, and the rest comes out grey."""
 
 
-def decode(content: bytes, size: int) -> NDArray[np.uint8]:
+def decode(content: bytes, size: int, pixel_bounds: tuple[float, float] | None = None) -> NDArray[np.uint8]:
     """Decode the bytes of an image file.
 
     The shorter side becomes `size`, and the centre is cropped. EXIF orientation is applied. Transparent parts become white;
-    of several frames the first is taken. Every mode and bit depth becomes 8-bit RGB, see `pixel_modes.to_rgb`.
+    of several frames the first is taken. Every mode and bit depth becomes 8-bit RGB, see `pixel_modes.to_rgb`;
+    `pixel_bounds` are the values of black and white in pixels of more than 8 bits, in place of what the file says.
 
     Returns:
         uint8 [size, size, 3].
@@ -48,7 +49,7 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
                 raise CorruptImage(
                     f"it would have {image.width:,} x {image.height:,} pixels; {MAX_PIXELS:,} at most are read"
                 )
-            encoding = read_encoding(image, content)
+            encoding = read_encoding(image, content, pixel_bounds)
             full_size = image.size
             image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a half, a quarter or an eighth
             if image.format in ("JPEG", "MPO"):

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from datapruning.data.image_folder.decode import RULE, decode
 from datapruning.data.image_folder.image_files import ImageFiles
-from datapruning.data.image_folder.pixel_modes import CorruptImage
+from datapruning.data.image_folder.pixel_modes import GIVE_RANGE, CorruptImage
 from datapruning.data.image_folder.stored_images import ImageFormat
 from datapruning.data.loaders.prefetch import read_ahead
 from datapruning.errors import DiskFull, InvalidFile, first_line
@@ -57,8 +57,8 @@ class SplitManifest(Record):
     """The manifest `ROLE.json` of a decoded split: `count` images of `image_size` pixels each way, decoded by `rule`.
 
     `content_hash` is the SHA-256 (hex) of the files' names and bytes; `corrupt` are the files that are no images;
-    `pixel_sums` (see `Dataset`) are of the images before they were encoded as JPEG of quality `jpg_quality` (None: they are
-    stored raw).
+    `pixel_sums` (see `Dataset`) are of readable images before they were encoded as JPEG of quality `jpg_quality` (None: they
+    are stored raw).
     """
 
     count: Count
@@ -189,13 +189,15 @@ def _decode_split(where: str, files: ImageFiles, form: ImageFormat, path: Path, 
             content_hash.update(name.encode() + b"\0" + image.digest)
             if image.problem:
                 if not skip_unreadable:
+                    needs_range = GIVE_RANGE in image.problem
+                    remedy = "" if needs_range else "; repair or remove it, or skip such files"
                     raise InvalidFile(
-                        f"{where}: {name} cannot be read as an image ({image.problem}); repair or remove it, or skip "
-                        "such files",
-                        parameter="skip_unreadable",
+                        f"{where}: {name} cannot be read as an image ({image.problem}){remedy}",
+                        parameter="pixel_range" if needs_range else "skip_unreadable",
                     )
                 corrupt.append(CorruptFile(id=position, name=name, reason=image.problem))
-            sums += image.pixel_sums
+            else:
+                sums += image.pixel_sums
             file.write(image.content)
             ends.append(file.tell())
             bar.advance()
@@ -215,7 +217,7 @@ def _decode_one(files: ImageFiles, form: ImageFormat, position: int) -> DecodedI
     try:
         content = files.read(position)
         digest = hashlib.sha256(content).digest()
-        image = decode(content, form.size)
+        image = decode(content, form.size, form.pixel_bounds)
     except OSError as error:
         problem = error.strerror or first_line(error)
     except (CorruptImage, ValueError) as error:

@@ -24,7 +24,7 @@ def open_folder(spec: DatasetSpec, caches: Sequence[Path]) -> Dataset:
         InvalidFile, InvalidValue: as `scan_image_folder` and `decoded_dataset`.
     """
     root = Path(spec.name).expanduser()
-    classes, train, test = scan_image_folder(root, spec.holdout, caches[0].parent)
+    classes, train, test = scan_image_folder(root, spec.holdout, caches[0].parent, spec.allow_empty_classes)
     path, splits = root.resolve(), {"train": train, "test": test}
     return decoded_dataset(path.name, f"folder {root}", replace(spec, name=str(path)), classes, splits, caches)
 
@@ -41,8 +41,8 @@ def decoded_dataset(
     Raises:
         InvalidFile: as `decode_splits`, and if no image of a split can be decoded.
     """
-    size, name = spec.size or DEFAULT_SIZE, name or "images"
-    form = ImageFormat(size, spec.quality)
+    size, name = spec.image_size or DEFAULT_SIZE, name or "images"
+    form = ImageFormat(size, spec.quality, spec.pixel_bounds)
     folder = find_decoded([decoded_folder(name, form, splits, cache) for cache in caches], splits)
     decoded = decode_splits(where, splits, form, folder, skip_unreadable=spec.skip_unreadable)
     for role, split in decoded.items():
@@ -59,7 +59,7 @@ def decoded_dataset(
         Split(decoded["train"].images, train.labels),
         Split(test_images, test.labels[valid]),
         classes,
-        str(replace(spec, size=size)),
+        str(replace(spec, image_size=size, image_format=None if spec.quality is None else spec.image_format)),
         content_hash=hashlib.sha256("\0".join([RULE, str(size), *form.suffix, *hashes]).encode()).hexdigest(),
         train_paths=train.names if train.are_paths else None,
         test_paths=tuple(test.names[i] for i in valid.tolist()) if test.are_paths else None,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from datapruning.data.pixel_range import scale_to_8_bits
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -19,6 +21,8 @@ SIGNED, FLOAT = 2, 3
 MAX_UINT16, MAX_UINT12 = 65535, 4095
 TGA_DESCRIPTOR, TGA_ALPHA_BITS = 17, 0x0F
 """Byte of a TGA header, and the bits in it that are the number of bits of alpha."""
+MAX_UINT12_CUT = MAX_UINT12 >> 8
+GIVE_RANGE = "save it with 8 or 16 bits, or give the pixel range"
 TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")
 
 
@@ -29,51 +33,63 @@ class CorruptImage(Exception):
 class Encoding(NamedTuple):
     """What a file says of its pixels beside Pillow's mode.
 
-    `max_value` is what white is in a mode of more than 8 bits, None where the file does not say; `is_inverted`: 0 is white
-    there. `has_alpha` is False where a channel of alpha is undefined. `transparency_factor` turns a transparent colour into
-    8 bits; None where Pillow has dropped bits that it needs.
+    `max_value` is what white is in a mode of more than 8 bits, None where the file does not say; `bounds` are the values of
+    black and white that the user gives instead. `is_inverted`: 0 is white there. `has_alpha` is False where a channel of
+    alpha is undefined. `transparency_factor` turns a transparent colour into 8 bits; None where Pillow has dropped bits that
+    it needs. `is_cut`: Pillow has dropped the lower 8 of 16 bits a channel.
     """
 
     max_value: int | None = None
     is_inverted: bool = False
     has_alpha: bool = True
     transparency_factor: int | None = 1
+    is_cut: bool = False
+    bounds: tuple[float, float] | None = None
 
 
-def read_encoding(image: "Image", content: bytes) -> Encoding:
+def read_encoding(image: "Image", content: bytes, bounds: tuple[float, float] | None = None) -> Encoding:
     """What the header of a file says; `image` is opened, but its pixels are not loaded.
 
+    `bounds` are the values of black and white in pixels of more than 8 bits; None: what the file says.
+
     Raises:
-        CorruptImage: pixels that are signed or floating-point numbers, or of 32 bits: their range is unknown.
+        CorruptImage: pixels that are signed or floating-point numbers, or of 32 bits, without bounds.
     """
+    return _file_encoding(image, content, bounds is not None)._replace(bounds=bounds)
+
+
+def _file_encoding(image: "Image", content: bytes, has_bounds: bool) -> Encoding:
     if image.format == "TIFF":
-        return _tiff_encoding(image)
+        return _tiff_encoding(image, has_bounds)
     if image.format == "TGA":
         return Encoding(has_alpha=bool(content[TGA_DESCRIPTOR] & TGA_ALPHA_BITS))
     if image.format == "PNG":
         tiles = getattr(image, "tile", ())
         raw_mode = str(tiles[0][3]) if tiles else ""
         factors = {"1": 255, "L;2": 85, "L;4": 17, "RGB;16B": None}
-        return Encoding(transparency_factor=factors.get(raw_mode, 1))
+        return Encoding(transparency_factor=factors.get(raw_mode, 1), is_cut=raw_mode in ("RGB;16B", "RGBA;16B", "LA;16B"))
     if image.format == "PPM":
         return Encoding(max_value=MAX_UINT16)  # Pillow scales by the file's own maximum
     return Encoding()
 
 
-def _tiff_encoding(image: "Image") -> Encoding:
+def _tiff_encoding(image: "Image", has_bounds: bool) -> Encoding:
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     bits, kinds = _numbers(tags.get(BITS, 1)), _numbers(tags.get(SAMPLE_FORMAT, 1))
-    if FLOAT in kinds:
-        raise CorruptImage("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
-    if SIGNED in kinds or max(bits) > 16:
-        kind = "signed numbers" if SIGNED in kinds else f"numbers of {max(bits)} bits"
-        raise CorruptImage(f"its pixels are {kind} of unknown range; save it with 8 or 16 bits")
+    is_float = FLOAT in kinds
+    if is_float or SIGNED in kinds or max(bits) > 16:
+        kind = (
+            "floating-point numbers" if is_float else "signed numbers" if SIGNED in kinds else f"numbers of {max(bits)} bits"
+        )
+        if not has_bounds or max(bits) == 8:  # Pillow takes signed bytes for unsigned ones
+            raise CorruptImage(f"its pixels are {kind} of unknown range; {GIVE_RANGE}")
     declared = _numbers(tags.get(MAX_SAMPLE_VALUE, ()))
     max_value = declared[0] if declared and 0 < declared[0] < 2 ** max(bits) - 1 else None
     return Encoding(
         max_value=max_value if max(bits) == 16 else 2 ** max(bits) - 1,
         is_inverted=tags.get(PHOTOMETRIC) == WHITE_IS_ZERO,
         has_alpha=EXTRA_SAMPLES in tags,
+        is_cut=max(bits) == 16 and image.mode in ("RGB", "RGBA", "RGBa", "LA"),
     )
 
 
@@ -88,10 +104,12 @@ def to_rgb(image: "Image", encoding: Encoding) -> "Image":
         CorruptImage: what the pixels mean is not sure: floating-point numbers, 12 bits in 16, a transparent colour of
             16 bits a channel, or an image that is wholly transparent.
     """
-    if image.mode == "F":
-        raise CorruptImage("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):
+    if image.mode == "F" and encoding.bounds is None:
+        raise CorruptImage(f"its pixels are floating-point numbers of unknown range; {GIVE_RANGE}")
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         return _wide_grey_to_rgb(image, encoding)
+    if encoding.is_cut:
+        _check_cut_channels(image, encoding)
     if image.mode == "LAB":
         return _lab_to_rgb(image)
     transparent = image.info.get("transparency")
@@ -106,20 +124,41 @@ def _wide_grey_to_rgb(image: "Image", encoding: Encoding) -> "Image":
     """Grey of more than 8 bits; white is the largest number of the file's depth."""
     from PIL import Image
 
-    wide = np.asarray(image).astype(np.int64)
-    max_value = encoding.max_value or MAX_UINT16
+    wide = np.asarray(image)
     largest = int(wide.max(initial=0))
-    if encoding.max_value is None and 0 < largest <= MAX_UINT12:
+    if encoding.bounds is None and encoding.max_value is None and 0 < largest <= MAX_UINT12:
         raise CorruptImage(
-            f"its 16-bit pixels reach {largest:,} of {MAX_UINT16:,}: nearly black, unless white is less; scale it to 16 bits"
+            f"its 16-bit pixels reach {largest:,} of {MAX_UINT16:,}: nearly black, unless white is less; {GIVE_RANGE}"
         )
-    grey = ((wide.clip(0, max_value) * 255 + max_value // 2) // max_value).astype(np.uint8)
+    if encoding.bounds is None:
+        max_value = encoding.max_value or MAX_UINT16
+        grey = scale_to_8_bits(wide.clip(0, max_value), (0, max_value))
+    else:
+        grey = scale_to_8_bits(wide, encoding.bounds)
     if encoding.is_inverted:
         grey = 255 - grey
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         grey[wide == transparent] = 255
     return Image.fromarray(grey).convert("RGB")
+
+
+def _check_cut_channels(image: "Image", encoding: Encoding) -> None:
+    """Refuse colours of 16 bits a channel that are dark in the 8 bits that Pillow reads, or that have another range.
+
+    Raises:
+        CorruptImage: Such an image.
+    """
+    largest = int(np.asarray(image)[..., : len(image.getbands()) - (image.mode != "RGB")].max(initial=0))
+    if encoding.bounds is None and 0 < largest <= MAX_UINT12_CUT:
+        raise CorruptImage(
+            f"its channels of 16 bits reach about {256 * largest + 255:,} of {MAX_UINT16:,}: nearly black, unless white is "
+            f"less; save it with 8 bits, or say that the pixel range is 0..{MAX_UINT16}"
+        )
+    if encoding.bounds not in (None, (0, MAX_UINT16)):
+        raise CorruptImage(
+            f"it has 16 bits a channel, of which 8 are read: only the range 0..{MAX_UINT16}; save it with 8 bits"
+        )
 
 
 def _on_white(image: "Image", encoding: Encoding) -> "Image":

@@ -7,6 +7,7 @@ So a sample id is the position in `ImageFolder("FOLDER/train")`.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from datapruning.utils.names import check_utf8
 
 
 def scan_image_folder(
-    root: Path, holdout: float | None, excluded_dir: Path | None = None
+    root: Path, holdout: float | None, excluded_dir: Path | None = None, allow_empty: bool = False
 ) -> tuple[tuple[str, ...], ImageFiles, ImageFiles]:
     """List the images of a folder: (class names, training images, test images).
 
@@ -28,6 +29,7 @@ def scan_image_folder(
         root: a folder with train/ and test/ (or val/, Training/, ...) in it; or with class folders, in train/ or in itself.
         holdout: for the latter, the fraction of each class that becomes the test set.
         excluded_dir: a folder that is not a class, wherever it lies: the workspace.
+        allow_empty: take classes without an image, and those of one split alone.
 
     Raises:
         InvalidFile: no such folder, no images, an empty class folder, splits with different classes, an impossible name.
@@ -38,11 +40,18 @@ def scan_image_folder(
     trains, tests = find_splits(root)
     train, tests = (trains[0], tests) if trains else (root, [])
     check_holdout(f"folder {root}", f"{tests[0].name}/" if tests else None, holdout)
-    classes, images = _list_images(root, train, excluded_dir)
+    classes, images = _list_images(root, train, excluded_dir, allow_empty)
     if holdout is not None:
         is_test = split_holdout(images.names, images.labels, holdout)
         return classes, images.subset(~is_test), images.subset(is_test)
-    test_classes, test_images = _list_images(root, tests[0], excluded_dir)
+    test_classes, test_images = _list_images(root, tests[0], excluded_dir, allow_empty)
+    if classes != test_classes and allow_empty:
+        both = tuple(sorted({*classes, *test_classes}))
+        renumbered = [
+            replace(files, labels=np.array([both.index(name) for name in names], np.int64)[files.labels])
+            for names, files in ((classes, images), (test_classes, test_images))
+        ]
+        return both, renumbered[0], renumbered[1]
     if classes != test_classes:
         train_alone = [name for name in classes if name not in test_classes]
         test_alone = [name for name in test_classes if name not in classes]
@@ -51,7 +60,10 @@ def scan_image_folder(
             for folder, names in ((train, train_alone), (tests[0], test_alone))
             if names
         ]
-        raise InvalidFile(f"folder {root}: train and test have different classes: {'; '.join(differences)}")
+        raise InvalidFile(
+            f"folder {root}: train and test have different classes: {'; '.join(differences)}; correct it, or allow it",
+            parameter="allow_empty_classes",
+        )
     return classes, images, test_images
 
 
@@ -71,7 +83,9 @@ def check_holdout(where: str, test: str | None, holdout: float | None) -> None:
         )
 
 
-def _list_images(root: Path, folder: Path, excluded_dir: Path | None) -> tuple[tuple[str, ...], ImageFiles]:
+def _list_images(
+    root: Path, folder: Path, excluded_dir: Path | None, allow_empty: bool
+) -> tuple[tuple[str, ...], ImageFiles]:
     notes = FolderNotes()
     classes = list_classes(folder, None if excluded_dir is None else excluded_dir.resolve(), notes)
     if not classes:
@@ -84,9 +98,10 @@ def _list_images(root: Path, folder: Path, excluded_dir: Path | None) -> tuple[t
     known = f"(known: {', '.join(IMAGE_SUFFIXES)})"
     if len(empty) == len(classes):
         raise InvalidFile(f"folder {folder} holds no images in its class folders {known}")
-    if empty:
+    if empty and not allow_empty:
         raise InvalidFile(
-            f"class folder {folder / empty[0]} holds no images ({len(empty):,} such); fill it or remove it {known}"
+            f"class folder {folder / empty[0]} holds no images ({len(empty):,} such); fill, remove or allow it {known}",
+            parameter="allow_empty_classes",
         )
     all_paths = tuple(path for class_paths in paths for path in class_paths)
     for name in (*classes, *all_paths):  # names are written to text files, one a line

@@ -112,15 +112,22 @@ class JpegArchive(LazyImages):
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """The side of the decoded images in pixels, and the quality of JPEG (Pillow's, 4:2:0); None: raw."""
+    """How images are decoded and stored.
+
+    `size` is their side in pixels, `quality` that of JPEG (Pillow's, 4:2:0; None: raw), `pixel_bounds` are the values of
+    black and white in pixels of more than 8 bits (None: what the file says).
+    """
 
     size: int
     quality: int | None = None
+    pixel_bounds: tuple[float, float] | None = None
 
     @property
     def suffix(self) -> tuple[str, ...]:
-        """The part that it adds to file names and fingerprints; none for raw images."""
-        return () if self.quality is None else (f"{JPG}{self.quality}",)
+        """The parts that it adds to file names and fingerprints; none for raw images of the range that files say."""
+        form = [] if self.quality is None else [f"{JPG}{self.quality}"]
+        bounds = [] if self.pixel_bounds is None else ["{}to{}".format(*self.pixel_bounds)]
+        return (*form, *bounds)
 
     @property
     def size_note(self) -> str:

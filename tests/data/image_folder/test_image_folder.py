@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import datapruning as dp
 from datapruning.data.dataset import Dataset
@@ -81,7 +83,9 @@ def test_images_are_decoded_once_and_again_when_they_change(tmp_path: Path, monk
     from datapruning.data.image_folder import decode_cache as module
 
     decoded, original = [], module.decode
-    monkeypatch.setattr(module, "decode", lambda content, size: (decoded.append(size), original(content, size))[1])
+    monkeypatch.setattr(
+        module, "decode", lambda content, size, bounds: (decoded.append(size), original(content, size, bounds))[1]
+    )
     root = make_image_folder(tmp_path / "pets")
     first = opened(root, tmp_path / "runs")
     repeated = opened(root, tmp_path / "runs")
@@ -207,13 +211,15 @@ def test_jpg_stores_the_same_images_in_less_space(tmp_path: Path) -> None:
     assert sizes[1] < sizes[0] / 5
 
 
-def test_channel_sums_are_counted_while_decoding(tmp_path: Path) -> None:
+def test_channel_sums_are_counted_while_decoding_of_readable_images_alone(tmp_path: Path) -> None:
     root = make_image_folder(tmp_path / "pets")
-    corrupt_image(root / "train/cats/3.jpg", "text")
+    for number in range(1, 12):
+        corrupt_image(next((root / "train/cats").glob(f"{number}.*")), "text")
     data = opened(root, tmp_path / "runs", skip_unreadable=True)
     assert data.pixel_sums is not None
-    pixels = data.train.images.reshape(-1, 3).astype(np.int64)
+    pixels = data.train.images[data.valid_ids].reshape(-1, 3).astype(np.int64)
     assert data.pixel_sums == (tuple(pixels.sum(0)), tuple((pixels**2).sum(0)))
+    np.testing.assert_allclose(data.channel_stats, [pixels.mean(0), pixels.std(0)])
     repeated = replace(data, pixel_sums=None)
     assert repeated.channel_stats == data.channel_stats
     assert opened(root, tmp_path / "runs", skip_unreadable=True).pixel_sums == data.pixel_sums
@@ -299,7 +305,9 @@ def test_two_processes_decode_once(tmp_path: Path) -> None:
         DatasetSpec("/x y", None, 0.1),
         DatasetSpec("hf:x", 32, 1 / 3, True),
         DatasetSpec("x", None, None, True),
-        DatasetSpec("x", 32, None, False, 85),
+        DatasetSpec("x", 32, None, False, "jpg:85"),
+        DatasetSpec("x.npz", layout="nchw", labels_from=1, pixel_range="-1..1", allow_empty_classes=True),
+        DatasetSpec("x.npz", labels_from=0, pixel_range="0..0.1"),
     ],
 )
 def test_dataset_specs_round_trip(spec: DatasetSpec) -> None:
@@ -308,7 +316,7 @@ def test_dataset_specs_round_trip(spec: DatasetSpec) -> None:
 
 def test_an_existing_path_with_a_question_mark_is_a_path(tmp_path: Path) -> None:
     (tmp_path / "what?size=1").mkdir()
-    assert parse_dataset_spec(str(tmp_path / "what?size=1")).is_plain
+    assert not parse_dataset_spec(str(tmp_path / "what?size=1")).options
     with pytest.raises(UnknownName, match="did you mean 'image-size'"):
         parse_dataset_spec("x?imagesize=1")
     with pytest.raises(InvalidValue, match="'big' is not a value of image-size"):
@@ -362,6 +370,52 @@ def test_train_and_test_with_different_classes_are_refused(expect_refusal: Expec
     assert "train alone has emus; test alone has owls" in expect_refusal(*WORDS, "pets")
 
 
+def test_empty_classes_are_taken_where_they_are_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_image_folder(tmp_path / "pets")
+    (root / "train/ants").mkdir()
+    write_image(root / "test/owls/1.png", RED)
+    with pytest.raises(InvalidFile, match=r"class folder .*ants holds no images") as error_info:
+        opened(root, tmp_path / "runs")
+    assert error_info.value.parameter == "allow_empty_classes"
+    data = opened(root, tmp_path / "runs", allow_empty_classes=True)
+    assert data.class_names == ("ants", "cats", "dogs", "owls")
+    assert np.bincount(data.train.labels, minlength=4).tolist() == [0, 12, 12, 0]
+    assert np.bincount(data.test.labels, minlength=4).tolist() == [0, 4, 4, 1]
+    assert data.train_paths is not None
+    assert data.train_paths[0].startswith("train/cats/")
+    assert "pets: 1 of 4 classes (ants) have no test sample" in capsys.readouterr().err
+    assert dp.open_dataset(data.spec, workspace=tmp_path / "runs").fingerprint == data.fingerprint
+
+
+def test_a_class_of_unreadable_images_has_no_training_sample(tmp_path: Path) -> None:
+    root = make_image_folder(tmp_path / "pets", 3, 2)
+    for path in (root / "train/cats").iterdir():
+        corrupt_image(path, "text")
+    with pytest.raises(InvalidFile, match=r"1 of 2 classes \(cats\) have no training sample"):
+        opened(root, tmp_path / "runs", skip_unreadable=True)
+    data = opened(root, tmp_path / "runs", skip_unreadable=True, allow_empty_classes=True)
+    assert len(data.valid_ids) == 3
+
+
+def test_images_of_12_bits_are_read_with_their_range(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split, name, number in itertools.product(("train", "test"), ("cats", "dogs"), range(3)):
+        path = tmp_path / "scans" / split / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 4096, (8, 8), np.uint16)).save(path)
+    answer = refused_after_decoding(expect_refusal, "scans")
+    assert "train/cats/0.png cannot be read as an image (its 16-bit pixels reach" in answer
+    assert answer.endswith("give the pixel range) (--pixel-range)")
+    data = opened(tmp_path / "scans", tmp_path / "runs", pixel_range="0..4095")
+    assert data.spec.endswith("image-size=8&pixel-range=0..4095")
+    pixels = np.asarray(Image.open(tmp_path / "scans/train/cats/0.png")).astype(int)
+    np.testing.assert_array_equal(data.train.images[0, :, :, 0], (pixels * 255 + 2047) // 4095)
+    assert dp.open_dataset(data.spec, workspace=tmp_path / "runs").fingerprint == data.fingerprint
+    wider = opened(tmp_path / "scans", tmp_path / "runs", pixel_range="0..65535")
+    assert wider.train.images.max() == 16
+    assert wider.fingerprint != data.fingerprint
+
+
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text"])
 @pytest.mark.parametrize("name", ["train/cats/3.jpg", "test/dogs/2.bmp"])
 def test_an_unreadable_image_is_named(expect_refusal: ExpectRefusal, tmp_path: Path, name: str, damage: str) -> None:
@@ -406,11 +460,17 @@ def test_a_folder_without_test_images_needs_holdout(expect_refusal: ExpectRefusa
         (["--holdout", "1"], "--holdout"),
         (["--holdout", "nan"], "--holdout"),
         (["--holdout", "x"], "--holdout"),
-        (["--data", "digits", "--image-size", "16"], "digits is not a folder of images"),
-        (["--data", "cifar10", "--holdout", "0.1"], "cifar10 is not a folder of images"),
+        (["--data", "digits", "--image-size", "16"], "digits takes no image-size, which is for datasets of image files"),
+        (["--data", "cifar10", "--holdout", "0.1"], "cifar10 takes no holdout"),
+        (["--data", "x.npz", "--skip-unreadable"], "x.npz takes no skip-unreadable"),
+        (["--data", "pets/", "--layout", "nchw"], "pets/ takes no layout, which is for .npz files (--layout)"),
+        (["--data", "x.npz", "--layout", "chw"], "nhwc (channels last) or nchw (channels first); got chw (--layout)"),
+        (["--data", "x.npz", "--pixel-range", "1..0"], "LOW..HIGH, the values of black and white, such as 0..1; got 1..0"),
+        (["--data", "x.npz", "--pixel-range", "0..inf"], "got 0..inf (--pixel-range)"),
         (["--skip-unreadable"], "name it with --data"),
+        (["--labels-from", "0"], "name it with --data (--labels-from)"),
         (["--image-format", "jpg"], "name it with --data"),
-        (["--data", "digits", "--image-format", "jpg"], "digits is not a folder of images"),
+        (["--data", "digits", "--image-format", "jpg"], "digits takes no image-format"),
         (["--data", "pets", "--image-format", "png"], "the image format is raw, jpg or jpg:QUALITY"),
         (["--data", "pets", "--image-format", "jpg:101"], "in 30..100; got jpg:101"),
         (["--data", "pets?image-format=jpg:x"], "got jpg:x"),

@@ -23,15 +23,16 @@ REFUSED = ("I", "F")
 """Modes of pixels of unknown range, in TIFF."""
 
 
-def make_png(depth: int, colour_type: int, rows: Sequence[bytes], transparent: bytes) -> bytes:
-    """Make a PNG of 16x16 pixels with a transparent colour."""
+def make_png(depth: int, colour_type: int, rows: Sequence[bytes], transparent: bytes = b"") -> bytes:
+    """Make a PNG of 16x16 pixels, perhaps with a transparent colour."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", 16, 16, depth, colour_type, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
-    chunks = chunk(b"IHDR", header) + chunk(b"tRNS", transparent) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    colour = chunk(b"tRNS", transparent) if transparent else b""
+    chunks = chunk(b"IHDR", header) + colour + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
@@ -112,6 +113,45 @@ def test_twelve_bits_in_sixteen_are_refused_unless_the_file_says_so() -> None:
         decode(make_tiff(pixels, bits=16), 16)
     assert np.abs(decode(make_tiff(pixels, bits=16, max_value=4095), 16).astype(int) - grey(RAMP)).max() <= 1
     assert (decode(make_tiff(bytes(512), bits=16), 16) == 0).all(), "black is black in any range"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "tags", "bounds"),
+    [
+        ((RAMP.astype(np.uint16) * 16).astype("<u2"), {"bits": 16}, (0, 4080)),
+        (RAMP_16.astype("<u2"), {"bits": 16}, (0, 65535)),
+        ((RAMP.astype("<i2") - 128) * 100, {"bits": 16, "kind": 2}, (-12800, 12700)),
+        (RAMP.astype("<i4") * 70000, {"bits": 32, "kind": 2}, (0, 255 * 70000)),
+        (RAMP.astype("<u4") * 70000, {"bits": 32}, (0, 255 * 70000)),
+        ((RAMP / 255).astype("<f4"), {"bits": 32, "kind": 3}, (0, 1)),
+        ((RAMP / 127.5 - 1).astype("<f4"), {"bits": 32, "kind": 3}, (-1, 1)),
+    ],
+)
+def test_the_pixel_range_takes_what_is_refused_without(
+    pixels: NDArray[np.generic], tags: dict[str, int], bounds: tuple[float, float]
+) -> None:
+    content = make_tiff(pixels.tobytes(), **tags)
+    if bounds != (0, 65535):
+        with pytest.raises(CorruptImage, match="give the pixel range"):
+            decode(content, 16)
+    np.testing.assert_array_equal(decode(content, 16, bounds), grey(RAMP))
+    middle = (bounds[0], (bounds[0] + bounds[1]) / 2)
+    with pytest.raises(CorruptImage, match=r"pixels reach from .*, outside"):
+        decode(content, 16, middle)
+
+
+def test_dark_colours_of_16_bits_a_channel_are_refused_although_pillow_drops_their_lower_bits() -> None:
+    def colours(channels: int, scale: int) -> bytes:
+        rows = [(np.repeat(row.astype(">u2")[:, None], channels, 1) * scale).astype(">u2").tobytes() for row in RAMP]
+        return make_png(16, 2, rows)
+
+    dark, bright = colours(3, 16), colours(3, 257)
+    for bounds in (None, (0, 4095)):
+        with pytest.raises(CorruptImage, match=r"of 65,535: nearly black|only the range 0\.\.65535"):
+            decode(dark, 16, bounds)
+    assert decode(dark, 16, (0, 65535)).max() == 15
+    np.testing.assert_array_equal(decode(bright, 16), grey(RAMP))
+    np.testing.assert_array_equal(decode(bright, 16, (0, 65535)), grey(RAMP))
 
 
 @pytest.mark.parametrize(

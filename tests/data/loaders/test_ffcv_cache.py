@@ -18,7 +18,7 @@ import torch
 
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.loaders.factory import open_loader
-from datapruning.data.registry import open_npz
+from datapruning.data.registry import open_dataset
 from datapruning.errors import InvalidFile
 
 ffcv = pytest.importorskip("ffcv", reason="FFCV is not installed", exc_type=ImportError)
@@ -98,7 +98,7 @@ def slowly(*arguments):
         time.sleep(0.01)
     whole(*arguments)
 ffcv_cache.write_beton = slowly
-ffcv_cache.ensure_cache(registry.open_npz(root / "data.npz"), "train", root)
+ffcv_cache.ensure_cache(registry.open_dataset(str(root / "data.npz")), "train", root)
 """
 
 
@@ -108,7 +108,7 @@ def test_one_process_writes_and_another_waits_with_a_message(tmp_path: Path, mon
         f"{role}_{part}": getattr(dataset.split(role), part) for role in ("train", "test") for part in ("images", "labels")
     }
     np.savez(tmp_path / "data.npz", **arrays)
-    data = open_npz(tmp_path / "data.npz")
+    data = open_dataset(str(tmp_path / "data.npz"))
     messages: list[str] = []
 
     def say(line: str) -> None:
