@@ -18,7 +18,7 @@ from torch import nn
 import datapruning as dp
 from benchmarks.committed import run_rows
 from benchmarks.common import mean_spread, publish, table
-from benchmarks.fast_speed import cifar100_context
+from benchmarks.fast_speed import PRECISION_TEXT, cifar100_context
 from datapruning.models.fastnet import PATCH, Group, fastnet
 from datapruning.utils.hashing import config_hash
 
@@ -78,7 +78,10 @@ def train_network(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     context = cifar100_context("cifar100-fast", workspace, changes)
     run = dp.train(context, fraction=config["fraction"], kd_weight=0, samples=config["samples"], seed=config["seed"])
     cost = run.result.training_cost
-    return {"test_accuracy": run.result.test_accuracy, "samples_seen": cost.samples_seen, "flops": cost.flops}
+    return {
+        "test_accuracy": run.result.test_accuracy, "samples_seen": cost.samples_seen, "flops": cost.flops,
+        "precision": run.result.precision,
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -104,7 +107,7 @@ def main() -> None:
         f"CIFAR-100, fastnet{WIDTH}, labels alone, a random {FRACTION} of the training images, {SAMPLES:,} samples seen; "
         "differences are paired by seed, which draws the subset, too. Under SGD the biases keep their learning rate "
         f"({BIAS_RATE}); all rates that were tried are shown. Without whitening the first layer is an ordinary convolution "
-        f"that is trained.\n\n{table(['change', 'accuracy', 'against the full recipe', 'TFLOP'], lines)}"
+        f"that is trained. {PRECISION_TEXT}\n\n{table(['change', 'accuracy', 'against the full recipe', 'TFLOP'], lines)}"
     )
     publish("fast_ablation", "What each part of the fast recipe is worth", COMMAND, body, {"rows": rows})
 

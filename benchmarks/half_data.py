@@ -17,7 +17,7 @@ from typing import Any
 import datapruning as dp
 from benchmarks.committed import run_rows
 from benchmarks.common import mean_spread, publish, table
-from benchmarks.fast_speed import cifar100_context
+from benchmarks.fast_speed import PRECISION_TEXT, cifar100_context
 from datapruning.training.distillation.validation import search_cost
 from datapruning.utils.cost import FORWARD_PASS_COST, NO_COST, TRAINING_PASS_FORWARDS
 
@@ -58,6 +58,7 @@ def train_row(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     search = result.kd_weight_search
     return {
         "test_accuracy": result.test_accuracy, "samples_seen": result.samples_seen, "passes": passes,
+        "precision": result.precision,
         "kd_weight_search": search.to_json() if search else None,
     }  # fmt: skip
 
@@ -76,13 +77,13 @@ def main() -> None:
             row["config"]["seed"]: row["result"]["test_accuracy"] for row in of_budget if row["config"]["what"] == ALL
         }
         for what in (ALL, EQUAL_COMPUTE, EQUAL_SAMPLES):
-            own = [row for row in of_budget if row["config"]["what"] == what]
-            if not own:
+            matching = [row for row in of_budget if row["config"]["what"] == what]
+            if not matching:
                 continue
-            results = [row["result"] for row in own]
+            results = [row["result"] for row in matching]
             paired = [
                 row["result"]["test_accuracy"] - reference[row["config"]["seed"]]
-                for row in own if what != ALL and row["config"]["seed"] in reference
+                for row in matching if what != ALL and row["config"]["seed"] in reference
             ]  # fmt: skip
             searches = [result["kd_weight_search"] for result in results if result["kd_weight_search"]]
             passes = [result["passes"] for result in results]
@@ -101,7 +102,7 @@ def main() -> None:
     body = (
         "CIFAR-100, fastnet32, recipe `cifar100-fast`, random halves, evaluated once. Compute is in training passes of the "
         f"student's network (a training pass is {TRAINING_PASS_FORWARDS} forward passes); the teacher has the same network. "
-        f"Differences are paired by seed.\n\n{table(head, lines)}"
+        f"Differences are paired by seed. {PRECISION_TEXT}\n\n{table(head, lines)}"
     )
     publish(NAME, "Half of the data with a teacher, all of it without", COMMAND, body, {})
 
