@@ -15,30 +15,41 @@ from datapruning.runs.context import Context
 from datapruning.runs.model_file import save_model
 from datapruning.runs.result import ImportedTeacherResult, InputStatistics
 from datapruning.runs.run import MODEL, RESULT
-from datapruning.runs.weights_file import CheckpointMetadata, read_checkpoint_metadata, read_weights
+from datapruning.runs.weight_names import fit_names
+from datapruning.runs.weights_file import (
+    CheckpointMetadata,
+    metadata_path,
+    read_checkpoint_metadata,
+    read_described_weights,
+)
 from datapruning.training.checkpoint import load_weights
 from datapruning.training.evaluate import accuracy
 from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import info
 from datapruning.utils.processes import agree
+from datapruning.utils.records import parse_record
 from datapruning.version import __version__
 
 
 def import_teacher(context: Context, path: Path) -> Path:
     """Make the run folder of a teacher from a file of weights, unless it exists. Its network is `teacher.model`.
 
-    The file is safetensors, or a .pth that holds tensors alone (it is read with `weights_only`).
+    The file is safetensors, or torch's and holds tensors alone (it is read with `weights_only`); names may have what
+    wrappers add (see `fit_names`).
 
     Raises:
         InvalidFile: missing, broken, not weights alone, or weights that do not fit the network (the first ones are named).
         IncompatibleInputs: its class names are not the dataset's.
     """
     data, name = context.data, context.recipe.teacher.model
-    weights, metadata = read_weights(path), read_checkpoint_metadata(path)
+    (weights, described), metadata = read_described_weights(path), read_checkpoint_metadata(path)
+    if described is not None and metadata == CheckpointMetadata():  # a run's own file says what it takes and gives
+        pixels = {"mean": [value / 255 for value in described.mean], "std": [value / 255 for value in described.std]}
+        metadata = parse_record(CheckpointMetadata, {"classes": [*described.class_names], **pixels}, str(path))
     order = class_order(metadata, data, path)
     outputs = len(metadata.classes) or data.classes
     model = create_model(name, context.shape, outputs, seed=0)
-    load_weights(model, weights, path)
+    load_weights(model, fit_names(weights, model.state_dict(), path), path)
     if order != list(range(outputs)):
         head = last_linear(model)
         if head.out_features != outputs:
@@ -77,7 +88,7 @@ def class_order(metadata: CheckpointMetadata, data: Dataset, path: Path) -> list
         IncompatibleInputs: a class that the checkpoint does not have; another number of channels.
         InvalidFile: a class named twice.
     """
-    path, channels, classes = path.with_suffix(".json"), data.train.shape[2], metadata.classes
+    path, channels, classes = metadata_path(path), data.train.shape[2], metadata.classes
     if (metadata.mean or metadata.std) and {len(metadata.mean), len(metadata.std)} != {channels}:
         raise IncompatibleInputs(f"{path}: mean and std have a number for each of the {channels} channels, both of them")
     if not classes:
@@ -91,3 +102,20 @@ def class_order(metadata: CheckpointMetadata, data: Dataset, path: Path) -> list
             f"{path} does not name class '{missing[0]}' of {data.name} ({len(missing)} of {data.classes} are missing)"
         )
     return [classes.index(name) for name in data.class_names]
+
+
+def check_accuracy(percent: float, data: Dataset, path: Path) -> None:
+    """Refuse a teacher whose accuracy on the test set is near chance: its classes may be in another order.
+
+    Chance is the share of the largest class; near is below the smaller of twice that and a quarter of the way to 1.
+
+    Raises:
+        IncompatibleInputs: it is.
+    """
+    chance = float(np.bincount(data.test.labels).max() / len(data.test))
+    if percent / 100 < min(2 * chance, chance + (1 - chance) / 4):
+        raise IncompatibleInputs(
+            f"teacher {path} has {percent:.2f}% on the test set of {data.name}, near chance ({100 * chance:.2f}%): list its "
+            f"classes in their order in {metadata_path(path)}, check mean and std there, or allow a weak teacher",
+            parameter="allow_weak_teacher",
+        )

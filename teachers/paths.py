@@ -34,8 +34,6 @@ def finished_run(folder: Path) -> tuple[Run, RunResult]:
     Raises:
         InvalidFile: no finished run.
     """
-    if folder.is_file():
-        raise InvalidFile(f"teacher {folder} is neither a run folder nor a file of weights (.safetensors, .pth, .pt)")
     if not folder.is_dir():
         raise InvalidFile(f"teacher {folder} is not there; 'dprune teach' makes one")
     run = Run(folder)

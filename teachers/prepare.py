@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from datapruning.runs.context import Context
 from datapruning.runs.result import PhaseCosts, PhaseSeconds, TeachingRecord
 from datapruning.runs.weights_path import is_weights_file
-from datapruning.teachers.from_file import import_teacher
+from datapruning.teachers.from_file import check_accuracy, import_teacher
 from datapruning.teachers.load import LoadedTeacher, load_early_teachers, load_teacher
 from datapruning.teachers.paths import parse_teacher_path
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
@@ -20,10 +20,10 @@ from datapruning.utils.console import info
 from datapruning.utils.cost import NO_COST, ComputeCost
 
 
-def load_teachers(context: Context, paths: Sequence[Path]) -> list[LoadedTeacher]:
+def load_teachers(context: Context, paths: Sequence[Path], *, allow_weak: bool = False) -> list[LoadedTeacher]:
     """The named runs as teachers for the context's data; RUN@EPOCH is an early checkpoint of a run.
 
-    A file of weights becomes a run first (`import_teacher`).
+    A file of weights becomes a run first (`import_teacher`); near chance on the test set it is refused unless `allow_weak`.
 
     Raises:
         InvalidFile, IncompatibleInputs, InvalidValue: one that is no finished run on this data or kept no weights of that
@@ -33,6 +33,8 @@ def load_teachers(context: Context, paths: Sequence[Path]) -> list[LoadedTeacher
     for path, epoch in map(parse_teacher_path, paths):
         folder = import_teacher(context, path) if is_weights_file(path) else path
         teachers.append(load_teacher(folder, context.data, context.device, context.shape, epoch))
+        if is_weights_file(path) and not allow_weak:
+            check_accuracy(teachers[-1].result.test_accuracy, context.data, path)
     return teachers
 
 

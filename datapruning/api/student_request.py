@@ -167,6 +167,7 @@ class StudentRequest:
         kd_weight: float | None,
         seed: int,
         out: str | Path | None,
+        allow_weak_teacher: bool = False,
     ) -> StudentRequest:
         """Check everything that can be checked before scores are made; nothing is written or trained.
 
@@ -179,7 +180,7 @@ class StudentRequest:
         choose, paths = _parse_teachers(teacher)
         if choose and kd_weight == 0:
             raise InvalidValue("with KD weight 0 there is no teacher to choose")
-        teachers = _load_teachers(context, paths, choose) if paths or choose else []
+        teachers = _load_teachers(context, paths, choose, allow_weak_teacher) if paths or choose else []
         if kd_weight is None:
             read_prior(context.recipe.kd.prior)
         check_epsd(context, kd_weight)
@@ -249,13 +250,13 @@ def _parse_teachers(teacher: Teachers | None) -> tuple[bool, list[Path]]:
     return CHOOSE_TEACHER in paths, [path for path in paths if path != CHOOSE_TEACHER]
 
 
-def _load_teachers(context: Context, paths: Sequence[Path], choose: bool) -> list[LoadedTeacher]:
+def _load_teachers(context: Context, paths: Sequence[Path], choose: bool, allow_weak: bool) -> list[LoadedTeacher]:
     """The teachers that were named; with `choose` there must be several to choose from."""
     for path in paths:
         check_teacher(path)
     from datapruning.teachers.prepare import has_choice, load_teachers
 
-    teachers = load_teachers(context, paths)
+    teachers = load_teachers(context, paths, allow_weak=allow_weak)
     if choose and not has_choice(context, teachers):
         raise InvalidValue(
             "teacher 'auto' chooses among several: name two or more runs as well, networks in kd.teacher_candidates, or "

@@ -45,6 +45,7 @@ def train(
     settings: Mapping[str, object] | None = None,
     balance: str | None = None,
     teacher: Teachers | None = None,
+    allow_weak_teacher: bool = False,
     kd_weight: float | str = "auto",
     model: str | None = None,
     init: str | Path | None = None,
@@ -78,6 +79,7 @@ def train(
         teacher: one or several runs, run folders, early checkpoints of a run ("RUN@EPOCH") or files of weights, whose
             probabilities are averaged; default: the recipe's teacher, trained if it is missing. "auto": one is chosen,
             among the others that are named, or else among the candidates of the recipe, and their early checkpoints.
+        allow_weak_teacher: take a file of weights that is near chance on the test set (its classes may be in another order).
         kd_weight: 0 (labels alone, no teacher needed) to 1 (teacher alone), or "auto".
         init: file of weights, or a run, that the student starts from (see docs/models.md); default: a random initialisation.
         model: the student's network; default, as with the next nine: the recipe's.
@@ -110,7 +112,7 @@ def train(
     context = as_context(data, **context_settings)
     context = context if limit is None else replace(context, time_limit=limit)
     context = _student_context(context, changes, self_distill, sparsity, criterion).with_init("student", init)
-    request = StudentRequest.resolve(context, selection, teacher, weight, seed, out)
+    request = StudentRequest.resolve(context, selection, teacher, weight, seed, out, allow_weak_teacher)
     return _train_request(request)
 
 
@@ -124,6 +126,7 @@ class StudentOptions(TypedDict, total=False):
     settings: Mapping[str, object] | None
     balance: str | None
     teacher: Teachers | None
+    allow_weak_teacher: bool
     kd_weight: float | str
     model: str | None
     init: str | Path | None

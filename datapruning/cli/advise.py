@@ -16,6 +16,7 @@ def command(
         list[Path] | None,
         typer.Option(help="A run folder. Repeatable.", show_default="one trained without the hold-out"),
     ] = None,
+    allow_weak_teacher: o.AllowWeakTeacher = False,
     budget: o.Budget = None,
     samples: o.NumSamples = None,
     model: o.StudentModel = None,
@@ -36,6 +37,6 @@ def command(
 
     advice = advise(
         options.named_data(), tolerance, scorer=scorer, teacher=teacher, model=model, epochs=epochs, batch_size=batch_size,
-        lr=lr, budget=budget, samples=samples, seed=seed, out=out, **options.settings,
+        lr=lr, budget=budget, samples=samples, allow_weak_teacher=allow_weak_teacher, seed=seed, out=out, **options.settings,
     )  # fmt: skip
     o.print_result(advice.text)

@@ -51,6 +51,9 @@ Init = Annotated[
         "--init", help="Start from these weights (a file as --teacher takes it, or a run folder).", show_default="at random"
     ),
 ]
+AllowWeakTeacher = Annotated[
+    bool, typer.Option("--allow-weak-teacher", help="Take a file of weights as the teacher although it is near chance.")
+]
 RunFolder = Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default="in the workspace")]
 DATA_HELP = "digits; a torchvision dataset such as cifar10 or svhn; a folder of images; hf:FOLDER; or the path of an .npz."
 

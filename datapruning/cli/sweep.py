@@ -20,6 +20,7 @@ def command(
     teachers: Annotated[
         str | None, typer.Option(help="Run folders, separated by commas; each is a dimension.", show_default="the recipe's")
     ] = None,
+    allow_weak_teacher: o.AllowWeakTeacher = False,
     sparsity: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +72,7 @@ def command(
         kd_weights=kd_weights,
         seeds=seeds,
         teachers=() if teachers is None else teachers,
+        allow_weak_teacher=allow_weak_teacher,
         sparsity=sparsity,
         criterion=criterion,
         self_distill=self_distill,

@@ -32,6 +32,7 @@ def command(
             show_default="the recipe's",
         ),
     ] = None,
+    allow_weak_teacher: o.AllowWeakTeacher = False,
     budget: o.Budget = None,
     samples: o.NumSamples = None,
     model: o.StudentModel = None,
@@ -90,6 +91,7 @@ def command(
     }  # fmt: skip
     if teacher:
         given["teacher"] = teacher
+    given["allow_weak_teacher"] = allow_weak_teacher
     if kd_weight is not None:
         given["kd_weight"] = kd_weight
     if init is not None:

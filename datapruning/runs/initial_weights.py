@@ -14,6 +14,7 @@ from datapruning.models.fastnet import WhiteningConv
 from datapruning.models.features import linear_layers
 from datapruning.models.weights import hash_weights
 from datapruning.runs.run import MODEL
+from datapruning.runs.weight_names import fit_names
 from datapruning.runs.weights_file import read_checkpoint_metadata, read_described_weights
 from datapruning.runs.weights_path import SUFFIXES
 from datapruning.utils.console import info
@@ -55,7 +56,7 @@ def open_initial_weights(path: Path, model: str, shape: tuple[int, int, int], cl
         IncompatibleInputs: the weights of a network of another name.
     """
     source = path / MODEL if path.is_dir() else path
-    if source.suffix not in SUFFIXES:
+    if not source.is_file():
         raise InvalidFile(f"{path} is neither a file of weights ({', '.join(SUFFIXES)}) nor a run folder", parameter="init")
     weights, described = read_described_weights(source)
     if described is not None and described.model != model:
@@ -64,6 +65,7 @@ def open_initial_weights(path: Path, model: str, shape: tuple[int, int, int], cl
     expected, linear = network.state_dict(), linear_layers(network)
     head = [full for full, module in network.named_modules() if linear and module is linear[-1]]
     head_names = [name for name in expected if name.rpartition(".")[0] in head]
+    weights = fit_names(weights, expected, path)
     names = described.class_names if described is not None else read_checkpoint_metadata(source).classes
     weights = _in_class_order(weights, head_names, names, class_names)
     left_out = [

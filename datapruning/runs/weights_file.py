@@ -1,9 +1,12 @@
-"""Files of weights that were trained elsewhere: safetensors, or a .pth with tensors alone, and the JSON file beside one."""
+"""Files of weights that were trained elsewhere: safetensors, or torch's with tensors alone, and the JSON file beside one."""
 
+import pickletools
+import re
 import warnings
 import zipfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -17,12 +20,19 @@ from datapruning.io.tensors import load_tensors
 from datapruning.io.text import read_text
 from datapruning.models.weights import validate_weights
 from datapruning.runs.model_file import ModelDescription, parse_description
+from datapruning.runs.weights_path import SUFFIXES
+from datapruning.utils.console import info
 from datapruning.utils.records import Record, parse_record
 
-NESTED_KEYS = ("state_dict", "model_state_dict", "model", "net")
+EMA_KEYS = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+"""Keys of averaged weights, which are taken first, as timm does."""
+NESTED_KEYS = (*EMA_KEYS, "state_dict", "model_state_dict", "model", "net")
 """Keys of the weights in checkpoints that hold other things too."""
-WRAPPERS = ("module.", "_orig_mod.")
-"""Prefixes that DataParallel and torch.compile add to every name."""
+SAFETENSORS = re.compile(rb".{8}\{", re.DOTALL)
+PICKLE = re.compile(rb"PK|\x80")
+"""How files begin: of torch, zip archives or, before 1.6, pickles."""
+REMEDY = "save model.state_dict(), best as safetensors"
+UnitNumber = Annotated[float, Field(ge=0, le=1)]
 
 
 class CheckpointMetadata(Record):
@@ -31,12 +41,12 @@ class CheckpointMetadata(Record):
     Attributes:
         classes: names of the outputs, in order; empty: the dataset's classes, in its order.
         mean: mean of each channel, 0..1, of the images that the network was trained with; empty: the dataset's own.
-        std: standard deviation of each channel, likewise.
+        std: standard deviation of each channel, likewise. Numbers of 0..255 are refused.
     """
 
     classes: tuple[str, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    mean: tuple[UnitNumber, ...] = ()
+    std: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -54,11 +64,13 @@ def read_described_weights(path: Path) -> tuple[dict[str, Tensor], ModelDescript
     Raises:
         InvalidFile: missing, broken, or not weights alone.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or _begins_like(path, SAFETENSORS):
         weights, metadata = load_tensors(path, external=True)
-        return _strip_wrappers(validate_weights(weights, path)), parse_description(metadata, path)
+        return validate_weights(weights, path), parse_description(metadata, path)
     if not path.is_file():
         raise InvalidFile(f"{path} is not there")
+    if path.suffix not in SUFFIXES and not _begins_like(path, PICKLE):
+        raise InvalidFile(f"{path} is neither a run folder nor a file of weights ({', '.join(SUFFIXES)}, ...)")
     try:
         _check_archive(path)
         with warnings.catch_warnings():
@@ -66,15 +78,53 @@ def read_described_weights(path: Path) -> tuple[dict[str, Tensor], ModelDescript
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a file that is no checkpoint makes pickle and zipfile raise
         raise InvalidFile(
-            f"{path} is not weights alone and is not opened ({first_line(error)[:80]}): save model.state_dict(), "
-            "best as safetensors"
+            f"{path} is not weights alone and is not opened ({_refused_entry(path, error)}): {REMEDY}"
         ) from None
+    found = _find_weights(content)
+    if found is None:
+        raise InvalidFile(f"{path} holds no weights by name: {REMEDY}")
+    weights, key = found
+    if key in EMA_KEYS and any(isinstance(content.get(other), dict) for other in NESTED_KEYS if other not in EMA_KEYS):
+        info(f"{path}: the averaged weights '{key}' (EMA) are taken; to take the others, save them alone")
+    return validate_weights(weights, path), None
+
+
+def _find_weights(content: Any) -> tuple[dict[str, Tensor], str] | None:
+    """The weights by name, and the key that they had in what a checkpoint holds; None: there are none."""
+    if not isinstance(content, dict) or not content:
+        return None
+    if all(isinstance(value, Tensor) for value in content.values()):
+        return {str(key): value for key, value in content.items()}, ""
     for key in NESTED_KEYS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InvalidFile(f"{path} holds no weights by name: save model.state_dict(), best as safetensors")
-    return _strip_wrappers(validate_weights({str(key): value for key, value in content.items()}, path)), None
+        found = _find_weights(content.get(key))
+        if found is not None:
+            return found[0], key
+    return None
+
+
+def _begins_like(path: Path, pattern: re.Pattern[bytes]) -> bool:
+    try:
+        with open_regular_file(path) as (file, _):
+            return pattern.match(file.read(16)) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _refused_entry(path: Path, error: Exception) -> str:
+    """What weights-only loading refuses, in words: the entry before the type that it does not know, else torch's reason."""
+    unknown = re.search(r"GLOBAL (\S+)", str(error))
+    if unknown is None:
+        return first_line(error)
+    entry = ""
+    with suppress(Exception):  # pickletools meets broken files
+        with zipfile.ZipFile(path) as archive:
+            stream = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+        for opcode, argument, _ in pickletools.genops(stream):
+            if opcode.name == "GLOBAL" and str(argument).replace(" ", ".") == unknown[1]:
+                break
+            if "UNICODE" in opcode.name:
+                entry = f"its entry '{argument}' is "
+    return f"{entry}a {unknown[1]}"
 
 
 def _check_archive(path: Path) -> None:
@@ -93,11 +143,9 @@ def _check_archive(path: Path) -> None:
                     pass
 
 
-def _strip_wrappers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    for wrapper in WRAPPERS:
-        if weights and all(name.startswith(wrapper) for name in weights):
-            weights = {name.removeprefix(wrapper): value for name, value in weights.items()}
-    return weights
+def metadata_path(path: Path) -> Path:
+    """The `NAME.json` of a file of weights; that of `NAME.pth.tar` is `NAME.json`."""
+    return (path.with_suffix("") if path.suffix == ".tar" else path).with_suffix(".json")
 
 
 def read_checkpoint_metadata(path: Path) -> CheckpointMetadata:
@@ -106,7 +154,7 @@ def read_checkpoint_metadata(path: Path) -> CheckpointMetadata:
     Raises:
         InvalidFile: it is something else.
     """
-    path = path.with_suffix(".json")
+    path = metadata_path(path)
     if not path.exists():
         return CheckpointMetadata()
     try:

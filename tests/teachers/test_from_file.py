@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,16 @@ import torch
 from torch import Tensor, nn
 
 import datapruning as dp
-from datapruning.data.dataset import Dataset
+from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import IncompatibleInputs, InvalidFile, UserError
-from datapruning.io.tensors import save_tensors
+from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.models import create_model
 from datapruning.models.features import last_linear
 from datapruning.models.normalization import InputRenormalization
 from datapruning.runs.context import Context
-from datapruning.runs.weights_file import read_weights
-from datapruning.teachers.from_file import import_teacher
+from datapruning.runs.weight_names import fit_names
+from datapruning.runs.weights_file import metadata_path, read_weights
+from datapruning.teachers.from_file import check_accuracy, import_teacher
 from datapruning.teachers.load import Teacher, load_teacher
 from datapruning.teachers.prepare import load_teachers
 from tests.conftest import fast_options
@@ -43,7 +45,7 @@ def network(classes: int = 4, seed: int = 3) -> nn.Module:
 
 def load(context: Context, path: Path) -> Teacher:
     """Load a teacher like `--teacher FILE`."""
-    [teacher] = load_teachers(context, [path])
+    [teacher] = load_teachers(context, [path], allow_weak=True)
     return teacher
 
 
@@ -64,14 +66,44 @@ SAVED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "nested": lambda state: {"epoch": 3, "state_dict": state},
     "parallel": lambda state: {"model": {f"module.{name}": value for name, value in state.items()}},
     "compiled": lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
-}
+    "parallel and compiled": lambda state: prefixed("_orig_mod.module.", state),
+    "compiled and parallel": lambda state: prefixed("module._orig_mod.", state),
+    "Lightning": lambda state: {
+        "state_dict": {**prefixed("model.", state), "criterion.weight": torch.ones(4)}, "hyper_parameters": {"lr": 0.1},
+        "pytorch-lightning_version": "2.5", "callbacks": {"best": torch.tensor(0.5)},
+    },
+    "Lightning, compiled, parallel": lambda state: {"state_dict": prefixed("model._orig_mod.module.", state)},
+    "a compiled part": lambda state: {name.replace(".", "._orig_mod.", 1): value for name, value in state.items()},
+    "EMA of timm": lambda state: {"state_dict": other_weights(), "state_dict_ema": state},
+    "EMA of torchvision": lambda state: {
+        "model": other_weights(), "model_ema": {"n_averaged": torch.tensor(9), **prefixed("module.", state)},
+    },
+    "EMA of a Lightning module": lambda state: {
+        "state_dict": {**prefixed("model.", other_weights()), **prefixed("ema_model.", state)}
+    },
+    "without counters": lambda state: {name: value for name, value in state.items() if "num_batches" not in name},
+    "profiled": lambda state: {
+        **state, "total_ops": torch.zeros(1), **{f"{name.rpartition('.')[0]}.total_params": torch.zeros(1) for name in state}
+    },
+}  # fmt: skip
+
+
+def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights with longer names."""
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def other_weights() -> dict[str, Tensor]:
+    """Return weights of another training of the network."""
+    return dict(network(seed=4).state_dict())
 
 
 @pytest.mark.parametrize("wrap", SAVED.values(), ids=SAVED.keys())
+@pytest.mark.parametrize("name", ["weights.pth", "weights.ckpt"])
 def test_a_pth_file_teaches_like_its_network(
-    context: Context, tmp_path: Path, wrap: Callable[[dict[str, Tensor]], Any]
+    context: Context, tmp_path: Path, wrap: Callable[[dict[str, Tensor]], Any], name: str
 ) -> None:
-    path = tmp_path / "weights.pth"
+    path = tmp_path / name
     torch.save(wrap(network().state_dict()), path)
     teacher = load(context, path)
     assert torch.equal(gives(teacher.model, train_images(context)), gives(network(), train_images(context)))
@@ -82,8 +114,8 @@ def test_a_pth_file_teaches_like_its_network(
 def test_a_student_with_a_teacher_file_is_reused_and_the_file_is_read_once(context: Context, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_tensors(path, dict(network().state_dict()))
-    first = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path)
-    repeated = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path)
+    first = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path, allow_weak_teacher=True)
+    repeated = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path, allow_weak_teacher=True)
     assert first.folder == repeated.folder
     assert first.result.teacher[0].model == "tinynet8"
     assert len(list((context.workspace / "teachers").iterdir())) == 1
@@ -158,6 +190,11 @@ SAID = {
     '{"mean": [0.5], "std": [0.5]}': (IncompatibleInputs, "each of the 3 channels"),
     '{"mean": [0.5, 0.5, 0.5]}': (IncompatibleInputs, "each of the 3 channels"),
     '{"mean": [0, 0, 0], "std": [1, 1, 0]}': (InvalidFile, "'std.2' is 0, but it should be greater than 0"),
+    '{"mean": [123.7, 116.3, 103.5], "std": [58.4, 57.1, 57.4]}': (
+        InvalidFile,
+        "'mean.0' is 123.7, .* less than or equal to 1",
+    ),
+    '{"mean": [0.5, 0.5, 0.5], "std": [58.4, 57.1, 57.4]}': (InvalidFile, "'std.0' is 58.4, .* less than or equal to 1"),
     '{"mean": [0, 0, "a"], "std": [1, 1, 1]}': (InvalidFile, "'mean.2' is 'a', but it should be a valid number"),
 }
 
@@ -170,6 +207,84 @@ def test_the_metadata_file_is_checked(
     (tmp_path / "w.json").write_text(text)
     with pytest.raises(refusal[0], match=refusal[1]):
         import_teacher(context, tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("name", ["w.pth.tar", "w.th", "w.ckpt", "w.bin", "weights", "w.model"])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_content_says_what_is_a_file_of_weights(context: Context, tmp_path: Path, name: str, legacy: bool) -> None:
+    state = network().state_dict()
+    torch.save({"state_dict": state}, tmp_path / name, _use_new_zipfile_serialization=not legacy)
+    names = [*reversed(context.data.class_names)]
+    metadata_path(tmp_path / name).write_text(json.dumps(names))
+    logits = gives(load(context, tmp_path / name).model, train_images(context))
+    torch.testing.assert_close(logits, gives(network(), train_images(context)).flip(1))
+    save_tensors(tmp_path / name, dict(state))
+    assert read_weights(tmp_path / name).keys() == state.keys(), "safetensors under another ending"
+
+
+def test_averaged_weights_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(SAVED["EMA of timm"](dict(network().state_dict())), tmp_path / "w.pth")
+    read_weights(tmp_path / "w.pth")
+    assert "the averaged weights 'state_dict_ema' (EMA) are taken" in capsys.readouterr().err
+    saved = SAVED["EMA of a Lightning module"](dict(network().state_dict()))["state_dict"]
+    fit_names(saved, network().state_dict(), tmp_path / "w.pth")
+    assert re.search(r"weights 'ema_model\.\*' are taken, \d+ others are not \(model\.", capsys.readouterr().err)
+
+
+def test_a_network_with_a_wrapper_of_its_own_keeps_its_names() -> None:
+    state = prefixed("model.", dict(network().state_dict()))
+    assert fit_names(state, state, Path("w.pth")).keys() == state.keys()
+    assert fit_names(prefixed("module.", state), state, Path("w.pth")).keys() == state.keys()
+
+
+def test_the_entry_that_is_refused_is_named(tmp_path: Path) -> None:
+    checkpoint = {"epoch": 3, "best_accuracy": np.float64(0.5), "state_dict": dict(network().state_dict())}
+    torch.save(checkpoint, tmp_path / "w.pth")
+    with pytest.raises(InvalidFile, match=r"its entry 'best_accuracy' is a numpy\S*scalar\): save model.state_dict\(\)"):
+        read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("counts", "percent", "is_weak"),
+    [((50, 50), 62.4, True), ((50, 50), 62.6, False), ((10,) * 10, 19.9, True), ((10,) * 10, 20.1, False),
+     ((90, 5, 5), 92.4, True), ((90, 5, 5), 92.6, False), ((1,) * 100, 1.9, True), ((1,) * 100, 2.1, False)],
+)  # fmt: skip
+def test_near_chance_is_measured_by_the_largest_class(counts: tuple[int, ...], percent: float, is_weak: bool) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    split = Split(np.zeros((len(labels), 1, 1, 1), np.uint8), labels)
+    data = Dataset("made", split, split, tuple(map(str, range(len(counts)))))
+    if is_weak:
+        with pytest.raises(IncompatibleInputs, match=r"w.pth has .*% on the test set of made, near chance .* in w.json"):
+            check_accuracy(percent, data, Path("w.pth"))
+    else:
+        check_accuracy(percent, data, Path("w.pth"))
+
+
+def test_a_teacher_with_another_class_order_stops_the_command_before_the_student(
+    dprune: Callable[..., Any], tmp_path: Path
+) -> None:
+    fast = fast_options()
+    taught = dprune("teach", "--data", "digits", *fast, "--set", "teacher.epochs=4", "--out", "t")
+    assert taught.code == 0, taught.err
+    weights, _ = load_tensors(tmp_path / "t" / "model.safetensors")
+    model = json.loads((tmp_path / "t" / "result.json").read_text())["model"]
+    order = torch.arange(10).roll(3)
+    complete = create_model(model, (8, 8, 1), 10, 0)
+    head = next(name for name, module in complete.named_modules() if module is last_linear(complete))
+    moved = {name: value[order] if name.rpartition(".")[0] == head else value for name, value in weights.items()}
+    torch.save(moved, tmp_path / "w.pth")
+    command = ("train", "--data", "digits", "--fraction", "0.5", "--kd-weight", "0.5", "--teacher", "w.pth", *fast)
+    refused = dprune(*command, "--out", "s")
+    assert refused.code == 2
+    assert refused.err.splitlines()[-1].endswith("or allow a weak teacher (--allow-weak-teacher)")
+    assert not (tmp_path / "s").exists()
+    allowed = dprune(*command, "--allow-weak-teacher", "--out", "s")
+    assert allowed.code == 0, allowed.err
+    (tmp_path / "w.json").write_text(json.dumps([str(number) for number in order.tolist()]))
+    ordered = dprune(*command, "--out", "s2")
+    assert ordered.code == 0, ordered.err
+    own = dprune(*command[: -len(fast) - 1], "t/model.safetensors", *fast, "--out", "s3")
+    assert own.code == 0, own.err
 
 
 class Trap:

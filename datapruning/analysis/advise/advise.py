@@ -68,6 +68,7 @@ def advise(
     lr: float | None = None,
     budget: str | None = None,
     samples: int | str | None = None,
+    allow_weak_teacher: bool = False,
     seed: int = 0,
     out: str | Path | None = None,
     **settings: Unpack[ContextSettings],
@@ -88,6 +89,7 @@ def advise(
         lr: Peak learning rate of students.
         budget: "epochs", "steps" or "samples", see `train`.
         samples: number of samples that a student sees, see `train`.
+        allow_weak_teacher: see `train`.
         seed: Random seed of the hold-out, subsets, initialisation and sample order.
         out: The advice's folder; default: one in the workspace, the same for every tolerance.
         settings: See `ContextSettings`; not beside a context.
@@ -105,7 +107,7 @@ def advise(
     context = as_context(data, **settings)
     context = context.with_train(**changes)
     teachers = [teacher] if isinstance(teacher, str) else teacher or ()  # a path may have a comma in it
-    request = resolve_request(context, scorer, teachers, seed)
+    request = resolve_request(context, scorer, teachers, seed, allow_weak_teacher)
     name = f"{context.recipe.train.model}-{scorer}"
     folder = Path(out) if out is not None else context.artifact_path("advice", name, request.identity)
     store = open_store(folder, request.identity)

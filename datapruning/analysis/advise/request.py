@@ -85,7 +85,9 @@ class AdviceRequest:
         }  # fmt: skip
 
 
-def resolve_request(context: Context, scorer: str, teachers: Teachers, seed: int) -> AdviceRequest:
+def resolve_request(
+    context: Context, scorer: str, teachers: Teachers, seed: int, allow_weak_teacher: bool = False
+) -> AdviceRequest:
     """Check the arguments of `advise`.
 
     Raises:
@@ -109,7 +111,7 @@ def resolve_request(context: Context, scorer: str, teachers: Teachers, seed: int
             check_teacher(folder)
         from datapruning.teachers.prepare import load_teachers
 
-        given = tuple(load_teachers(context, folders))
+        given = tuple(load_teachers(context, folders, allow_weak=allow_weak_teacher))
     return AdviceRequest(context, split, resolved, given, seed)
 
 

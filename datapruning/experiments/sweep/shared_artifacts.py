@@ -60,7 +60,7 @@ def check_evidence(context: Context, scorers: Iterable[Scorer]) -> None:
         raise InvalidValue(f"evidence.early_epoch is {early}, but the proxy trains for {epochs} epochs (proxy.epochs)")
 
 
-def name_teachers(context: Context, folders: Sequence[Path]) -> dict[str, tuple[str, Path]]:
+def name_teachers(context: Context, folders: Sequence[Path], allow_weak: bool = False) -> dict[str, tuple[str, Path]]:
     """Return teachers by the hash of their weights: the name of each in tables, and its run folder.
 
     Raises:
@@ -74,7 +74,7 @@ def name_teachers(context: Context, folders: Sequence[Path]) -> dict[str, tuple[
     from datapruning.teachers.prepare import load_teachers
 
     teachers: dict[str, tuple[str, Path]] = {}
-    for teacher in load_teachers(context, folders):
+    for teacher in load_teachers(context, folders, allow_weak=allow_weak):
         key = teacher.weights_hash[:HASH_LENGTH]
         if key in teachers:
             raise InvalidValue(f"teachers {teachers[key][1]} and {teacher.record.path} are the same network; leave one out")

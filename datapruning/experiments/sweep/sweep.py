@@ -67,6 +67,7 @@ def sweep(
     kd_weights: str | Sequence[float | str] = "0,auto",
     seeds: str | int | Sequence[int] = 3,
     teachers: Teachers = (),
+    allow_weak_teacher: bool = False,
     sparsity: str | Sequence[float | str] | None = None,
     criterion: str | Sequence[str] | None = None,
     self_distill: str | Sequence[str] | None = None,
@@ -94,6 +95,7 @@ def sweep(
         kd_weights: Numbers in 0..1, and "auto".
         seeds: A list, or how many: 3 means 0, 1, 2.
         teachers: Runs or run folders, each a value of its dimension; default: the recipe's teacher, trained if missing.
+        allow_weak_teacher: see `train`.
         sparsity: Shares of the students' weights that are removed before training, 0 for none; default: the recipe's.
         criterion: Criteria of that ("epsd", "snip", ...); a dense student is trained once, whatever they are.
         self_distill: Methods, "none" included; default: the recipe's.
@@ -132,7 +134,7 @@ def sweep(
     local = local_context(context)
     with quiet():
         check_variants(local, variants, grid.kd_weights)
-    named = name_teachers(local, teacher_folders(teachers))
+    named = name_teachers(local, teacher_folders(teachers), allow_weak_teacher)
     grid = replace(grid, variants=variants, teachers={key: name for key, (name, _) in named.items()})
     identity = {
         "dataset": context.data.name, "fingerprint": context.data.fingerprint, "recipe": context.recipe.to_dict(),
