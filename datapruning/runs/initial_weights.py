@@ -16,7 +16,6 @@ from datapruning.models.weights import hash_weights
 from datapruning.runs.run import MODEL
 from datapruning.runs.weight_names import fit_names
 from datapruning.runs.weights_file import read_checkpoint_metadata, read_described_weights
-from datapruning.runs.weights_path import SUFFIXES
 from datapruning.utils.console import info
 
 
@@ -56,8 +55,6 @@ def open_initial_weights(path: Path, model: str, shape: tuple[int, int, int], cl
         IncompatibleInputs: the weights of a network of another name.
     """
     source = path / MODEL if path.is_dir() else path
-    if not source.is_file():
-        raise InvalidFile(f"{path} is neither a file of weights ({', '.join(SUFFIXES)}) nor a run folder", parameter="init")
     weights, described = read_described_weights(source)
     if described is not None and described.model != model:
         raise IncompatibleInputs(f"{path} has the weights of {described.model}, the network is {model}", parameter="init")
