@@ -66,9 +66,11 @@ FORMATS = {
 KNOWN_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".tga", ".ppm", ".webp", ".jpg")
 UNREADABLE = ("empty", "cut", "text", "float", "12 bits", "transparent", "link")
 FOLDER_FAULTS = ("empty class", "other classes", "two trainings", "line break", "no classes", "no test")
+UNUSUAL = ("channels first", "labels from 1", "pixels 0..1", "pixels 0..4095", "bytes", "an empty class")
+"""What an option says of arrays; without it all but bytes are refused, with the option's name."""
 ARRAY_FAULTS = (
     "float images", "fewer labels", "negative label", "large label", "float labels", "objects", "missing array", "cut file",
-    "other size",
+    "other size", "doubled names",
 )  # fmt: skip
 WEIGHT_FAULTS = ("NaN", "cut file", "no tensors", "absent", "empty", "an object")
 
@@ -154,14 +156,17 @@ def make_image_folder(folder: Path, rng: random.Random) -> Example:
     elif rng.random() < 0.25:
         split = rng.choice((train, test))
         sample_id = rng.randrange(len(images[split]))
-        path = images[split][sample_id][0]
+        path, label, _ = images[split][sample_id]
         damage_image(path, rng.choice(UNREADABLE))
-        images[split][sample_id] = (path, images[split][sample_id][1], np.full((SIDE, SIDE, 3), 128, np.uint8))
+        images[split][sample_id] = (path, label, np.full((SIDE, SIDE, 3), 128, np.uint8))
         is_last = len(images[split]) == 1
+        is_last_of_class = [other for _, other, _ in images[split]].count(label) == 1
         if not skip:
             culprit = (str(path.relative_to(root)),)
         elif is_last:
             culprit = (f"not one image of the {'train' if split == train else 'test'} set",)
+        elif split == train and is_last_of_class:
+            culprit = (classes[label], "no training sample")
         elif split == train:
             corrupt = (sample_id,)
         else:
@@ -281,8 +286,16 @@ def make_arrays(folder: Path, rng: random.Random) -> Example:
     if rng.random() < 0.3:
         arrays["note"] = np.arange(3)
     path = folder / "data.npz"
-    fault = rng.choice(ARRAY_FAULTS) if rng.random() < 1 / 3 else ""
-    culprit = break_arrays(arrays, names, fault, rng)
+    options: dict[str, Any] = {}
+    fault, culprit = "", ()
+    if rng.random() < 1 / 3:
+        fault = rng.choice(ARRAY_FAULTS)
+        culprit = break_arrays(arrays, names, fault, rng)
+    elif rng.random() < 0.5:
+        fault = rng.choice(UNUSUAL)
+        options = make_unusual(arrays, expected, fault)
+        if options and rng.random() < 0.5:
+            culprit, options = ("data", next(iter(options))), {}
     (np.savez_compressed if rng.random() < 0.5 else np.savez)(path, **dict(rng.sample(list(arrays.items()), len(arrays))))
     if fault == "cut file":
         content = path.read_bytes()
@@ -290,7 +303,10 @@ def make_arrays(folder: Path, rng: random.Random) -> Example:
         culprit = ("data.npz",)
 
     def open_npz() -> dict[str, Any]:
-        data = open_dataset(str(path))
+        try:
+            data = open_dataset(str(path), **options)
+        except UserError as error:
+            raise type(error)(f"{error} ({error.parameter})") from None  # as the command line names the option
         splits = {f"{role}_images": data.split(role).images for role in ("train", "test")}
         return splits | {f"{r}_labels": data.split(r).labels for r in ("train", "test")} | {"classes": data.class_names}
 
@@ -324,7 +340,41 @@ def break_arrays(arrays: dict[str, Any], names: tuple[str, ...] | None, fault: s
     elif fault == "other size":
         arrays[images] = arrays[images][:, 1:]
         return "data", "train images are"
-    return ("data", role) if fault else ()
+    elif fault == "doubled names":
+        count = int(max(arrays["train_labels"].max(), arrays["test_labels"].max())) + 2
+        arrays["class_names"] = np.array([*map(str, range(count - 1)), "0"])
+        return "data", "called '0'"
+    return "data", role
+
+
+def make_unusual(arrays: dict[str, Any], expected: dict[str, Any], what: str) -> dict[str, Any]:
+    """Write the same dataset in another way; returns the options that say so, none where nothing is to be said."""
+    names = arrays.get("class_names")
+    if what == "bytes":
+        if names is not None:
+            arrays["class_names"] = np.char.encode(names, "utf-8")
+        return {}
+    if what == "an empty class":
+        arrays["class_names"] = np.array([*expected["classes"], "nobody"])
+        expected["classes"] = (*expected["classes"], "nobody")
+        return {"allow_empty_classes": True}
+    for role in ("train", "test"):
+        images, labels = f"{role}_images", f"{role}_labels"
+        if what == "channels first":
+            expected[images] = np.repeat(expected[images][..., :1], 3, -1)
+            arrays[images] = np.ascontiguousarray(expected[images].transpose(0, 3, 1, 2))
+        elif what == "labels from 1":
+            arrays[labels] = arrays[labels] + 1
+        elif what == "pixels 0..1":
+            arrays[images] = arrays[images] / 255
+        else:
+            arrays[images] = (arrays[images] * np.float64(4095 / 255)).round().astype(np.uint16)
+    if what == "labels from 1" and names is None:
+        expected["classes"] = tuple(str(1 + int(name)) for name in expected["classes"])
+    return {
+        "channels first": {"layout": "nchw"}, "labels from 1": {"labels_from": 1}, "pixels 0..1": {"pixel_range": "0..1"},
+        "pixels 0..4095": {"pixel_range": "0..4095"},
+    }[what]  # fmt: skip
 
 
 # Weights ----------------------------------------------------------------------------------------------------------------
