@@ -248,7 +248,8 @@ def change_text(content: bytes, rng: random.Random) -> bytes:
 
 
 OF_ENDING: dict[str, Change] = {
-    "npz": change_zip, "pth": change_zip, "npy": change_npy, "json": change_json, "safetensors": change_safetensors,
+    "npz": change_zip, "pth": change_zip, "pt": change_zip, "ckpt": change_zip,
+    "npy": change_npy, "json": change_json, "safetensors": change_safetensors,
     "txt": change_text, "csv": change_text, "toml": change_text,
 }  # fmt: skip
 

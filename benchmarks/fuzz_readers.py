@@ -6,13 +6,17 @@ Nothing is trained: files are written by the package's own writers from random n
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -20,6 +24,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from benchmarks.image_modes import CONTAINERS as IMAGE_CONTAINERS
+from benchmarks.image_modes import MODES, deviation, encode, make_picture
 from datapruning.artifacts.id_lists import read_ids
 from datapruning.artifacts.influence import Influence, load_influence
 from datapruning.artifacts.label_issues import LabelIssue, LabelIssues, load_label_issues
@@ -471,6 +477,79 @@ def read_top_k_labels(folder: Path) -> Any:
     return [store.read(ids, view) for view in range(2)]
 
 
+def make_checkpoint_files(folder: Path) -> None:
+    """Make checkpoints as training frameworks write them: weights among other things, with prefixes, or averaged."""
+    weights = dict(create_model("tinynet8", DATA.train.shape, 3, seed=0).state_dict())
+    optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+    lightning = {f"model.{name}": value for name, value in weights.items()}
+    torch.save({"epoch": 3, "state_dict": lightning, "optimizer_states": [optimizer]}, folder / "lightning.ckpt")
+    compiled = {f"module._orig_mod.{name}": value for name, value in weights.items()}
+    torch.save({"state_dict": compiled, "state_dict_ema": weights, "arch": "x", "metric": 51.5}, folder / "timm.pth")
+    parallel = {f"module.{name}": value for name, value in weights.items()}
+    torch.save({"model": parallel, "optimizer": optimizer, "best": True}, folder / "parallel.pth")
+
+
+def _reads_weights(name: str) -> Callable[[Path], Any]:
+    return lambda folder: read_weights(folder / name)
+
+
+def make_saved_table(folder: Path) -> None:
+    """Make a Hugging Face dataset on disk, of images of one colour each."""
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    with patch("datasets.arrow_dataset.generate_fingerprint", lambda made: "made-up"):  # dill does not hash every pyarrow
+        for split in ("train", "test"):
+            images = [Image.new("RGB", (8, 8), (20 * number, 0, 9)) for number in range(6)]
+            table = datasets.Dataset.from_dict({"image": images, "label": [0, 1] * 3}, features=features)
+            table.save_to_disk(folder / "table" / split)
+    (folder / "table" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}', encoding="utf-8")
+
+
+def read_saved_table(folder: Path) -> Any:
+    data = open_dataset(f"hf:{folder / 'table'}", image_size=8, workspace=folder / "runs")
+    return data.train.labels, data.test.labels, data.class_names, np.array(data.train.images), np.array(data.test.images)
+
+
+CONTAINERS = {
+    f"{mode.replace(', ', '-').replace(';', '-')}-{number}.bin": (mode, container)
+    for mode in MODES
+    for number, container in enumerate(IMAGE_CONTAINERS)
+}
+"""File of each mode in each container; what is decoded is found out by content."""
+
+
+@cache
+def container_files() -> dict[str, bytes]:
+    """The files of all modes and containers that Pillow writes and that are not refused."""
+    files = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, on writing
+        for name, (mode, container) in CONTAINERS.items():
+            content = encode(make_picture(mode), container)
+            if content is not None and isinstance(deviation(mode, container), int):
+                files[name] = content
+    return files
+
+
+def make_containers(folder: Path) -> None:
+    for name, content in container_files().items():
+        (folder / name).write_bytes(content)
+
+
+def read_containers(folder: Path) -> Any:
+    """Decode the files that were changed; the others are what they were."""
+    images = []
+    for name, content in container_files().items():
+        try:
+            changed = (folder / name).read_bytes()
+            with warnings.catch_warnings(action="ignore"):  # Pillow's, of odd metadata, as where folders are decoded
+                images.append(content if changed == content else decode(changed, 32))
+        except CorruptImage as error:
+            raise InvalidFile(str(error)) from None
+    return images
+
+
 IMAGE_SUFFIXES = ("jpg", "png", "gif", "bmp", "tif", "webp", "ppm", "jp2", "tga", "pcx")
 
 
@@ -520,6 +599,15 @@ TRACKS = tuple(
         "final/margin.npy", "features.npy", "runner_up.npy", "done.json",
     )
 )  # fmt: skip
+SAVED_TABLE = (
+    "table/dataset_dict.json",
+    *(
+        f"table/{split}/{name}"
+        for split in ("train", "test")
+        for name in ("data-00000-of-00001.arrow", "state.json", "dataset_info.json")
+    ),
+)
+HAS_DATASETS = importlib.util.find_spec("datasets") is not None
 RUN = ("run/result.json", "run/config.toml")
 MODEL = ("run/model.safetensors", "run/early-checkpoints/epoch-0001.safetensors")
 
@@ -558,6 +646,9 @@ READERS = {
         Reader("teacher, old .pt", ("old.pt",), make_foreign, lambda f: read_weights(f / "old.pt"), NONE),
         Reader("teacher .safetensors", ("net.safetensors",), make_foreign, read_foreign, NONE),
         Reader("teacher .json", ("map.json",), make_foreign, lambda f: read_checkpoint_metadata(f / "map.pth"), NONE),
+        Reader("Lightning .ckpt", ("lightning.ckpt",), make_checkpoint_files, _reads_weights("lightning.ckpt"), BYTES),
+        Reader("timm .pth", ("timm.pth",), make_checkpoint_files, _reads_weights("timm.pth"), BYTES),
+        Reader("parallel .pth", ("parallel.pth",), make_checkpoint_files, _reads_weights("parallel.pth"), BYTES),
         Reader("embeddings .npy", ("emb.npy",), make_embeddings, read_embeddings, NONE),
         Reader("ids .npy", ("ids.npy",), make_ids, lambda f: read_ids(f / "ids.npy"), NONE),
         Reader("ids .txt", ("ids.txt",), make_ids, lambda f: read_ids(f / "ids.txt"), NONE),
@@ -569,5 +660,7 @@ READERS = {
         _inspects("label-issues.csv"), NONE),
         Reader("recipe", ("recipe.toml",), make_recipe, read_a_recipe, NONE),
         Reader("images", tuple(f"image.{ending}" for ending in IMAGE_SUFFIXES), make_images, read_images, NONE),
+        Reader("image containers", tuple(container_files()), make_containers, read_containers, NONE),
+        *([Reader("Hugging Face folder", SAVED_TABLE, make_saved_table, read_saved_table, NONE)] if HAS_DATASETS else []),
     )
 }  # fmt: skip
