@@ -2,14 +2,13 @@
 
     python -m benchmarks.figures
 
-`kept` and `weights` are drawn from the committed rows of `benchmarks.findings` and `benchmarks.regret`. The other figures
-need one scoring and one teacher on the digits, which takes half a minute to train.
+`kept` and `weights` are drawn from the committed rows of `benchmarks.cifar_findings` and `benchmarks.cifar_regret`. The
+other figures need one scoring and one teacher on the digits, which takes half a minute to train.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -24,7 +23,10 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
 import datapruning as dp
-from benchmarks.common import RESULTS
+from benchmarks.cifar_findings import AT_T4, FRACTIONS, NO_KD, SAMPLES, SCORED_FRACTIONS, SCORERS, TAUGHT, Accuracies
+from benchmarks.class_sets import JUDGED_PRIOR
+from benchmarks.committed import CommittedRows
+from benchmarks.kd_grid import Cell, auto
 from datapruning.artifacts.scores import Scores
 from datapruning.evidence.recording import Recording
 from datapruning.io.atomic import write_text
@@ -32,24 +34,17 @@ from datapruning.report.figures import GRID, INK, MARKERS, MUTED, SERIES, add_le
 from datapruning.report.format import percent
 from datapruning.runs.context import Context
 from datapruning.teachers.load import load_teacher
+from datapruning.utils.hashing import config_hash
 
 FIGURE_DIR = Path(__file__).parent.parent / "docs" / "figures"
-FRACTIONS = {"random": ("0.02", "0.2", "0.5", "1"), "el2n": ("0.02", "0.2")}
-WEIGHTS = (0.0, 0.3, 0.6, 0.9, 1.0)
 KEPT_FRACTION = 0.3
 
 
-def rows_of(*benchmarks: str) -> list[dict[str, Any]]:
-    """Return the committed rows of the named benchmarks, without duplicates."""
-    rows = [row for name in benchmarks for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]]
-    return list({json.dumps(row["config"], sort_keys=True): row for row in rows}.values())
-
-
-def accuracies(rows: Sequence[dict[str, Any]], condition: str, fraction: str, weight: float | str) -> list[float]:
-    """Return the test accuracies of all seeds, sorted by seed, with the default teacher."""
-    config = {"condition": condition, "fraction": fraction, "kd_weight": weight}
-    matching = [r for r in rows if {k: v for k, v in r["config"].items() if k != "seed"} == config]
-    return [r["result"]["test_accuracy"] for r in sorted(matching, key=lambda r: r["config"]["seed"])]
+def accuracies_of_auto(fraction: str, runs: Sequence[tuple[str, int]]) -> list[float]:
+    """The test accuracies of `--kd-weight auto` on random subsets."""
+    rows = CommittedRows("cifar_regret").read()
+    configs = [auto(*run, Cell("random", fraction, SAMPLES[fraction]), JUDGED_PRIOR.name) for run in runs]
+    return [rows[config_hash(config, 16)]["result"]["test_accuracy"] for config in configs]
 
 
 def curve(axes: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], k: int, label: str, line: str = "-") -> None:
@@ -59,28 +54,33 @@ def curve(axes: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], k: in
     axes.errorbar(x, mean, yerr=spread, color=SERIES[k], marker=MARKERS[k], ls=line, label=label)
 
 
-def paint_kept(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw accuracy against fraction for two scorers, with and without a teacher, and an enlarged view of the upper part."""
+def paint_kept(figure: Figure, accuracies: Accuracies) -> None:
+    """Draw accuracy against the fraction of random subsets, with a teacher and without, and the scorers side by side."""
     left, right = figure.subplots(1, 2)
-    for k, (scorer, fractions) in enumerate(FRACTIONS.items()):
-        x = [float(f) for f in fractions]
-        for axes in (left, right):
-            curve(axes, x, [accuracies(rows, scorer, f, "auto") for f in fractions], k, f"{scorer}, with a teacher")
-            curve(axes, x, [accuracies(rows, scorer, f, 0.0) for f in fractions], k, f"{scorer}, labels alone", ":")
-    left.set(title="With a teacher and without", ylabel="test accuracy, %", ylim=(0, 95))
-    right.set(title="Upper part, enlarged", ylim=(74, 90.5))
+    part = [fraction for fraction in FRACTIONS if fraction != "1"]
+    curve(left, [float(f) for f in part], [accuracies_of_auto(f, accuracies.runs) for f in part], 0, "auto, with a teacher")
+    everywhere = [float(f) for f in FRACTIONS]
+    curve(left, everywhere, [accuracies(f, NO_KD) for f in FRACTIONS], 0, "labels alone", ":")
+    left.axhline(statistics.mean(accuracies("1", NO_KD)), color=MUTED, lw=0.8)
+    left.set(title="Random subsets", ylabel="test accuracy, %")
+    for k, scorer in enumerate(SCORERS):
+        x = [float(f) for f in SCORED_FRACTIONS]
+        curve(right, x, [accuracies(f, TAUGHT[f], scorer) for f in SCORED_FRACTIONS], k, f"{scorer}, with a teacher")
+        curve(right, x, [accuracies(f, NO_KD, scorer) for f in SCORED_FRACTIONS], k, f"{scorer}, labels alone", ":")
+    right.set(title="Scorers")
+    fraction_axis(left, everywhere)
+    fraction_axis(right, [float(f) for f in SCORED_FRACTIONS])
     for axes in (left, right):
-        fraction_axis(axes, [float(f) for f in FRACTIONS["random"]])
-    add_legend(figure, left)
+        axes.legend(fontsize=7)
 
 
-def paint_weights(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
+def paint_weights(figure: Figure, accuracies: Accuracies) -> None:
     """Draw accuracy against the KD weight, one line per fraction, relative to the best weight of that fraction."""
     axes = figure.subplots()
-    for k, fraction in enumerate(FRACTIONS["random"]):
-        runs = [accuracies(rows, "random", fraction, w) for w in WEIGHTS]
+    for k, fraction in enumerate(FRACTIONS):
+        runs = [accuracies(fraction, point) for point in AT_T4.values()]
         best = max(statistics.mean(run) for run in runs)
-        curve(axes, WEIGHTS, [[v - best for v in run] for run in runs], k, f"keeping {percent(float(fraction))}")
+        curve(axes, list(AT_T4), [[v - best for v in run] for run in runs], k, f"keeping {percent(float(fraction))}")
     axes.set(xlabel="KD weight: 0 labels alone, 1 teacher alone", ylabel="points behind the best weight")
     add_legend(figure, axes)
 
@@ -191,9 +191,9 @@ def save(name: str, alt: str, paint: Callable[[Figure], None], width: float = 7.
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    rows = rows_of("findings", "regret")
-    save("kept", "Test accuracy against the fraction that is kept", lambda figure: paint_kept(figure, rows))
-    save("weights", "Accuracy against the KD weight", lambda figure: paint_weights(figure, rows), 4.6, 3.2)
+    accuracies = Accuracies({**CommittedRows("cifar_regret").read(), **CommittedRows("cifar_findings").read()})
+    save("kept", "Test accuracy against the fraction that is kept", lambda figure: paint_kept(figure, accuracies))
+    save("weights", "Accuracy against the KD weight", lambda figure: paint_weights(figure, accuracies), 4.6, 3.2)
     save("flow", "From all the data to a student", paint_flow, 7.2, 2.5)
     with tempfile.TemporaryDirectory() as folder:
         context = dp.open_context(dp.open_dataset("digits"), loader="memory", device="cpu", workspace=folder)
