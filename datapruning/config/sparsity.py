@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, get_args
 
-from datapruning.config.table import Table, between, satisfies
+from datapruning.config.table import Share, Table, between, satisfies
 
 Criterion = Literal["epsd", "snip", "grasp", "synflow", "prospr", "magnitude", "random"]
 CRITERIA: tuple[str, ...] = get_args(Criterion)
@@ -36,7 +36,9 @@ class SparsityConfig(Table):
         batches: number of saliency batches whose mean loss is differentiated.
         fresh_inner_batches: take other samples in each inner step; false: those of the first saliency batch.
         match_gradients: weigh the self-distillation term so that its gradient is as long as that of the rest.
-        scope: "global": one threshold for the network; "layer": the same fraction in every layer.
+        scope: "global": one threshold for the network; "layer": the same fraction in every layer; "erk": larger fractions
+            of larger layers (the Erdős–Rényi kernel of Evci et al. 2020).
+        floor: with "global", every layer keeps at least this share of what it would keep under "layer".
         rounds: 1: at once; more: in so many rounds, the fraction kept falling by the same factor. 0: as suits the
             criterion: 5 for "epsd" (measured: docs/epsd.md), 100 for "synflow" (its paper), 1 for the others.
     """
@@ -51,7 +53,8 @@ class SparsityConfig(Table):
     batches: Annotated[int, between(1, 100_000)] = 1
     fresh_inner_batches: bool = False
     match_gradients: bool = False
-    scope: Literal["global", "layer"] = "global"
+    scope: Literal["global", "layer", "erk"] = "global"
+    floor: Share = 0.0
     rounds: Count = 0
 
     @property

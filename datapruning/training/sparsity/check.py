@@ -10,11 +10,14 @@ def check_epsd(context: Context, weight: float | None) -> None:
     """Refuse what cannot be pruned, before anything is trained; print what will be kept.
 
     Raises:
-        InvalidValue: nothing to prune, "epsd" without a loss of its own, "kd" without a teacher.
+        InvalidValue: nothing to prune, a floor where layers are pruned one by one, "epsd" without a loss of its own, "kd"
+            without a teacher.
     """
     settings, self_distill = context.recipe.sparsity, context.recipe.self_distill
     if not settings.sparsity:
         return
+    if settings.floor and settings.scope != "global":
+        raise InvalidValue('sparsity.floor goes with sparsity.scope = "global": the other scopes decide layer by layer')
     if settings.criterion == "epsd" and settings.loss == "kd" and weight == 0:
         raise InvalidValue(
             'sparsity.loss = "kd" takes the saliency of the teacher\'s loss, but with KD weight 0 there is no teacher'

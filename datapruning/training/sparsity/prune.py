@@ -86,7 +86,7 @@ def prune_at_init(
             rng.seed_step(0)
             for sparsity in sparsity_schedule(settings.sparsity, rounds):
                 saliency = CRITERIA[settings.criterion](inputs._replace(masks=kept))
-                kept, protected = keep_largest(saliency, sparsity, settings.scope, kept)
+                kept, protected = keep_largest(saliency, sparsity, settings.scope, kept, settings.floor)
     finally:
         model.train(was_training)
     assert kept is not None

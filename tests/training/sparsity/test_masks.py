@@ -16,7 +16,14 @@ from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidFile
 from datapruning.models import create_model
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks, format_count, load_masks
 from datapruning.training.sparsity.prunable import layer_table, prunable
-from datapruning.training.sparsity.threshold import Saliency, count_kept, keep_largest, sparsity_schedule, to_masks
+from datapruning.training.sparsity.threshold import (
+    Saliency,
+    count_kept,
+    erdos_renyi_kernel,
+    keep_largest,
+    sparsity_schedule,
+    to_masks,
+)
 from datapruning.utils.cost import ComputeCost
 from tests.helpers.results import sparsity_record
 
@@ -71,6 +78,53 @@ def test_a_layer_keeps_a_weight_and_the_count_is_exact() -> None:
     assert masks.tensors["0.weight"].tolist() == [True, True, True, False]
     assert masks.tensors["1.weight"].tolist() == [False, True, False, False]
     assert keep(saliency([9, 8], [1, 2]), 0.99)[0].kept == 2  # one a layer is the least
+
+
+def test_a_floor_is_kept_by_every_layer_and_the_count_is_exact() -> None:
+    rng = np.random.default_rng(0)
+    scores = saliency(*(list(scale * rng.random(100)) for scale in (1, 10, 100)))
+    for sparsity in (0.5, 0.8, 0.9):
+        for floor in (0.2, 0.5, 1.0):
+            copies = {name: values.clone() for name, values in scores.items()}
+            largest, _ = keep_largest(copies, sparsity, "global", None, floor)
+            counts = [int(mask.sum()) for mask in largest.values()]
+            least = count_kept(100, sparsity)
+            assert sum(counts) == count_kept(300, sparsity)
+            assert min(counts) >= round(floor * least)
+            assert max(counts) - min(counts) <= (0 if floor == 1 else 300)
+            assert largest["0.weight"][scores["0.weight"].argsort(descending=True)[: round(floor * least)]].all()
+
+
+@given(st.lists(st.tuples(st.integers(1, 64), st.integers(1, 64), st.sampled_from([1, 3])), min_size=1, max_size=8))
+@settings(deadline=None, max_examples=60)
+def test_erdos_renyi_kernel_keeps_the_share_and_more_of_small_layers(layers: list[tuple[int, int, int]]) -> None:
+    shapes = [(out, inputs, side, side) for out, inputs, side in layers]
+    sizes = np.array([np.prod(shape) for shape in shapes])
+    previous = np.ones(len(shapes))
+    for sparsity in (0.0, 0.5, 0.9, 0.98):
+        densities = np.array(erdos_renyi_kernel(shapes, sparsity))
+        assert densities @ sizes == pytest.approx((1 - sparsity) * sizes.sum())
+        assert (densities <= 1 + 1e-12).all()
+        assert (densities <= previous + 1e-12).all(), "rounds are nested"
+        raw = [sum(shape) / np.prod(shape) for shape in shapes]
+        order = np.argsort(raw)
+        assert (np.diff(densities[order]) >= -1e-12).all()
+        previous = densities
+
+
+def test_erk_scope_keeps_those_counts_in_any_number_of_rounds() -> None:
+    rng = np.random.default_rng(1)
+    scores = {name: torch.from_numpy(rng.random(shape)) for name, shape in {"a": (8, 3, 3, 3), "b": (32, 8, 3, 3)}.items()}
+    densities = erdos_renyi_kernel([tuple(values.shape) for values in scores.values()], 0.9)
+    kept = None
+    for sparsity in sparsity_schedule(0.9, 4):
+        largest, _ = keep_largest(scores, sparsity, "erk", kept)
+        assert kept is None or all((largest[name] <= kept[name]).all() for name in scores)
+        kept = largest
+    assert kept is not None
+    assert [int(mask.sum()) for mask in kept.values()] == [
+        max(1, round(values.numel() * density)) for values, density in zip(scores.values(), densities, strict=True)
+    ]
 
 
 def test_layer_scope_prunes_the_same_fraction_in_each_layer() -> None:

@@ -203,6 +203,10 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
         (["--criterion", "snip"], "give the sparsity too (--sparsity)"),
         (["--sparsity", "0.9"], "name a method (cs-kd, ps-kd, dlb, tf-kd)"),
         (["--sparsity", "0.9", "--set", "sparsity.loss=kd"], "there is no teacher"),
+        (
+            ["--sparsity", "0.9", "--criterion", "snip", "--set", "sparsity.scope=erk", "--set", "sparsity.floor=0.1"],
+            "sparsity.floor goes with",
+        ),
         (["--sparsity", "0.9", "--set", "sparsity.inner_step=4"], "step"),
     ],
 )
