@@ -23,10 +23,11 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
 import datapruning as dp
-from benchmarks.cifar_findings import AT_T4, FRACTIONS, NO_KD, SAMPLES, SCORED_FRACTIONS, SCORERS, TAUGHT, Accuracies
+from benchmarks.cifar_findings import AT_T4, FRACTIONS, NO_KD, SAMPLES
+from benchmarks.cifar_regret import JUDGE
 from benchmarks.class_sets import JUDGED_PRIOR
 from benchmarks.committed import CommittedRows
-from benchmarks.kd_grid import Cell, auto
+from benchmarks.kd_grid import Cell, Point, auto, fixed
 from datapruning.artifacts.scores import Scores
 from datapruning.evidence.recording import Recording
 from datapruning.io.atomic import write_text
@@ -40,11 +41,13 @@ FIGURE_DIR = Path(__file__).parent.parent / "docs" / "figures"
 KEPT_FRACTION = 0.3
 
 
-def accuracies_of_auto(fraction: str, runs: Sequence[tuple[str, int]]) -> list[float]:
-    """The test accuracies of `--kd-weight auto` on random subsets."""
-    rows = CommittedRows("cifar_regret").read()
-    configs = [auto(*run, Cell("random", fraction, SAMPLES[fraction]), JUDGED_PRIOR.name) for run in runs]
-    return [rows[config_hash(config, 16)]["result"]["test_accuracy"] for config in configs]
+def accuracies(fraction: str, point: Point | None) -> list[float]:
+    """Test accuracies of students on random subsets, of a candidate or (None) of `--kd-weight auto`; no row, no value."""
+    rows = {**CommittedRows("cifar_regret").read(), **CommittedRows("cifar_findings").read()}
+    cell = Cell("random", fraction, SAMPLES[fraction])
+    configs = [fixed(*run, cell, point) if point else auto(*run, cell, JUDGED_PRIOR.name) for run in JUDGE]
+    present = [rows.get(config_hash(config, 16)) for config in configs]
+    return [row["result"]["test_accuracy"] for row in present if row is not None]
 
 
 def curve(axes: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], k: int, label: str, line: str = "-") -> None:
@@ -54,33 +57,25 @@ def curve(axes: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], k: in
     axes.errorbar(x, mean, yerr=spread, color=SERIES[k], marker=MARKERS[k], ls=line, label=label)
 
 
-def paint_kept(figure: Figure, accuracies: Accuracies) -> None:
-    """Draw accuracy against the fraction of random subsets, with a teacher and without, and the scorers side by side."""
-    left, right = figure.subplots(1, 2)
-    part = [fraction for fraction in FRACTIONS if fraction != "1"]
-    curve(left, [float(f) for f in part], [accuracies_of_auto(f, accuracies.runs) for f in part], 0, "auto, with a teacher")
-    everywhere = [float(f) for f in FRACTIONS]
-    curve(left, everywhere, [accuracies(f, NO_KD) for f in FRACTIONS], 0, "labels alone", ":")
-    left.axhline(statistics.mean(accuracies("1", NO_KD)), color=MUTED, lw=0.8)
-    left.set(title="Random subsets", ylabel="test accuracy, %")
-    for k, scorer in enumerate(SCORERS):
-        x = [float(f) for f in SCORED_FRACTIONS]
-        curve(right, x, [accuracies(f, TAUGHT[f], scorer) for f in SCORED_FRACTIONS], k, f"{scorer}, with a teacher")
-        curve(right, x, [accuracies(f, NO_KD, scorer) for f in SCORED_FRACTIONS], k, f"{scorer}, labels alone", ":")
-    right.set(title="Scorers")
-    fraction_axis(left, everywhere)
-    fraction_axis(right, [float(f) for f in SCORED_FRACTIONS])
-    for axes in (left, right):
-        axes.legend(fontsize=7)
+def paint_kept(figure: Figure) -> None:
+    """Draw accuracy against the fraction of random subsets, with a teacher and without."""
+    axes = figure.subplots()
+    for k, (point, label) in enumerate(((None, "auto, with a teacher"), (NO_KD, "labels alone"))):
+        runs = {float(f): values for f in FRACTIONS if len(values := accuracies(f, point)) == len(JUDGE)}
+        curve(axes, list(runs), list(runs.values()), k, label, ":" if point else "-")
+    axes.set(ylabel="test accuracy, %")
+    fraction_axis(axes, [float(f) for f in FRACTIONS])
+    add_legend(figure, axes)
 
 
-def paint_weights(figure: Figure, accuracies: Accuracies) -> None:
+def paint_weights(figure: Figure) -> None:
     """Draw accuracy against the KD weight, one line per fraction, relative to the best weight of that fraction."""
     axes = figure.subplots()
     for k, fraction in enumerate(FRACTIONS):
         runs = [accuracies(fraction, point) for point in AT_T4.values()]
-        best = max(statistics.mean(run) for run in runs)
-        curve(axes, list(AT_T4), [[v - best for v in run] for run in runs], k, f"keeping {percent(float(fraction))}")
+        if all(len(values) == len(JUDGE) for values in runs):
+            best = max(statistics.mean(values) for values in runs)
+            curve(axes, list(AT_T4), [[v - best for v in run] for run in runs], k, f"keeping {percent(float(fraction))}")
     axes.set(xlabel="KD weight: 0 labels alone, 1 teacher alone", ylabel="points behind the best weight")
     add_legend(figure, axes)
 
@@ -191,9 +186,8 @@ def save(name: str, alt: str, paint: Callable[[Figure], None], width: float = 7.
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    accuracies = Accuracies({**CommittedRows("cifar_regret").read(), **CommittedRows("cifar_findings").read()})
-    save("kept", "Test accuracy against the fraction that is kept", lambda figure: paint_kept(figure, accuracies))
-    save("weights", "Accuracy against the KD weight", lambda figure: paint_weights(figure, accuracies), 4.6, 3.2)
+    save("kept", "Test accuracy against the fraction that is kept", paint_kept, 5.2, 3.2)
+    save("weights", "Accuracy against the KD weight", paint_weights, 4.6, 3.2)
     save("flow", "From all the data to a student", paint_flow, 7.2, 2.5)
     with tempfile.TemporaryDirectory() as folder:
         context = dp.open_context(dp.open_dataset("digits"), loader="memory", device="cpu", workspace=folder)
