@@ -18,6 +18,7 @@ from datapruning.teachers.train import train_teacher
 from datapruning.training.schedules import planned_epochs
 from datapruning.utils.console import info
 from datapruning.utils.cost import NO_COST, ComputeCost
+from datapruning.utils.processes import agree
 
 
 def load_teachers(context: Context, paths: Sequence[Path], *, allow_weak: bool = False) -> list[LoadedTeacher]:
@@ -72,6 +73,20 @@ def add_early_teachers(context: Context, teachers: Sequence[LoadedTeacher]) -> l
     return [*teachers, *early]
 
 
+def missing_labels(context: Context, teacher: LoadedTeacher, ids: NDArray[np.int64], epochs: range) -> int:
+    """The number of soft labels of `ids` int64 in the context's views of these epochs that a teacher has not given yet."""
+    cache = _open_cache(context, teacher)
+    return agree(sum(len(cache.store.missing(ids, view)) for view in {context.views.view_index(epoch) for epoch in epochs}))
+
+
+def _open_cache(context: Context, teacher: LoadedTeacher) -> SoftLabelCache:
+    data = context.data
+    return SoftLabelCache(
+        teacher, context.views, data.fingerprint, data.total, data.classes, context.workspace / "soft-labels",
+        read_only=not context.may_write(teacher.folder),
+    )  # fmt: skip
+
+
 class TeacherLabelSource:
     """Soft labels of the candidate teachers of a student, made when they are first asked for.
 
@@ -118,13 +133,10 @@ class TeacherLabelSource:
 
     def labels(self, context: Context, ids: NDArray[np.int64], teacher: int, epochs: range) -> TeacherLabels:
         """The soft labels of a candidate teacher, filled for `ids` int64 in the context's views of these epochs."""
-        started, data, views = time.perf_counter(), context.data, context.views
+        started, views = time.perf_counter(), context.views
         caches = []
         for member in self._candidates[teacher]:
-            opened = SoftLabelCache(
-                member, views, data.fingerprint, data.total, data.classes, context.workspace / "soft-labels",
-                read_only=not context.may_write(member.folder),
-            )  # fmt: skip
+            opened = _open_cache(context, member)
             cache = self._caches.setdefault(opened.key, opened)
             self._computed += cache.fill(context.loader("train"), ids, epochs)
             requested = self._requested.setdefault(cache.key, {})

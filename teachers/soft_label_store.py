@@ -28,6 +28,7 @@ from datapruning.teachers.top_k import MAX_CLASSES, CompressedLogits, StoredLogi
 from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.download import delayed
 from datapruning.utils.hashing import config_hash, row_checksums
+from datapruning.utils.predicted_time import announce_time
 from datapruning.utils.processes import agree, write_by_main
 from datapruning.utils.records import Record, parse_record
 
@@ -183,6 +184,7 @@ class SoftLabelStore:
         """
         if not agree(sum(len(self.missing(ids, view)) for view in views)):
             return 0
+        announce_time()
         with exclusive_lock(self.folder / "fill", "another process fills these soft labels"):
             self._open("r+")  # again: a network file system may have cached an older state
             missing = {view: self.missing(ids, view) for view in views}

@@ -12,6 +12,8 @@ from datapruning.runs.run_config import RunOptions
 from datapruning.training.distributed.sharding import global_batch_sizes
 from datapruning.training.schedules import planned_epochs
 from datapruning.utils.console import info
+from datapruning.utils.predicted_time import predict_time
+from datapruning.utils.processes import agree
 
 
 def train_teacher(
@@ -22,17 +24,44 @@ def train_teacher(
     Raises:
         OutputExists: `out` holds something else.
     """
-    if model is not None:
-        recipe = context.recipe
-        context = replace(context, recipe=recipe.replace(teacher=recipe.teacher.replace(model=model)))
+    context = _with_model(context, model)
+    with predict_time(lambda: {"teacher": teacher_seconds(context, seed, out)}):
+        return _train(context, seed, teacher_folder(context, seed) if out is None else out)
+
+
+def teacher_seconds(context: Context, seed: int, out: Path | None = None, model: str | None = None) -> float:
+    """Seconds that `train_teacher` will take; 0 where the run is finished."""
+    context = _with_model(context, model)
+    folder = teacher_folder(context, seed) if out is None else out
+    if agree((folder / RESULT).exists()):
+        return 0.0
+    from datapruning.training.speed import forward_seconds, share_left, training_seconds
+
+    training, kept, data = context.recipe.teacher.training, len(context.data.valid_ids), context.data
+    left = share_left([Run(folder).checkpoint_path()], training, kept, data.total)
+    return left * training_seconds(context, training, kept, data.total) + forward_seconds(context, training, len(data.test))
+
+
+def _with_model(context: Context, model: str | None) -> Context:
+    recipe = context.recipe
+    return context if model is None else replace(context, recipe=recipe.replace(teacher=recipe.teacher.replace(model=model)))
+
+
+def teacher_folder(context: Context, seed: int, model: str | None = None) -> Path:
+    """The folder of a teacher in the workspace, or of the same in one to reuse."""
+    context = _with_model(context, model)
+    identity = {**context.recipe.identity("teacher", "views"), "seed": seed, **context.init_identity("teacher")}
+    path = context.artifact_path("teachers", context.recipe.teacher.model, identity)
+    return context.find_artifact(path, RESULT)
+
+
+def _train(context: Context, seed: int, folder: Path) -> FinishedRun[TeacherResult]:
     training, ids = context.recipe.teacher.training, context.data.valid_ids
     epochs = context.recipe.teacher.early_epochs(planned_epochs(training, len(ids), context.data.total))
     options = RunOptions(
         verb="teach", data=context.data.name, fingerprint=context.data.fingerprint, seed=seed,
         init=context.init_identity("teacher").get("init"),
     )  # fmt: skip
-    identity = {**context.recipe.identity("teacher", "views"), "seed": seed, **context.init_identity("teacher")}
-    folder = out or context.find_artifact(context.artifact_path("teachers", training.model, identity), RESULT)
     run = Run(folder, context.loggers)
     with run.open(context.recipe, ("views", "teacher"), options, lambda: context.environment):
         result = run.result(TeacherResult)

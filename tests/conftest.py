@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from datapruning.runs.context import Context
 from datapruning.runs.opening import open_context
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.step import optimizer_step
+from datapruning.utils import predicted_time
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start
 torch.set_num_threads(1)  # small networks are not faster with two threads, and much slower on a busy machine
@@ -70,6 +71,14 @@ def make_context(tmp_path: Path) -> Callable[..., Context]:
         return open_context(data, changes=[*FAST, *changes], **settings)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def no_predicted_times() -> Iterator[None]:
+    """Do not measure how long each training of a test will take; `tests/training/test_speed.py` does."""
+    token = predicted_time._PENDING.set([])
+    yield
+    predicted_time._PENDING.reset(token)
 
 
 class CommandResult(NamedTuple):

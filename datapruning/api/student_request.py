@@ -187,6 +187,11 @@ class StudentRequest:
         selection.check_size(context.data.total)
         return cls(context, selection, kd_weight, choose, teachers, seed, None if out is None else Path(out))
 
+    @property
+    def has_subset(self) -> bool:
+        """Whether the samples to train on are known, without evidence that is missing."""
+        return "subset" in self.__dict__
+
     @cached_property
     def subset(self) -> Subset:
         """Return the samples to train on, opened or selected at the first call; missing scores are computed.

@@ -15,6 +15,7 @@ from datapruning.api.student_request import (
     Teachers,
     parse_kd_weight,
 )
+from datapruning.api.train_seconds import request_seconds
 from datapruning.api.train_settings import student_settings
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
@@ -28,6 +29,7 @@ from datapruning.runs.run_config import read_run_options
 from datapruning.training.distillation.candidates import is_held
 from datapruning.utils.console import info
 from datapruning.utils.cost import NO_COST
+from datapruning.utils.predicted_time import announce_time, predict_time
 from datapruning.utils.time_limit import TimeLimit
 
 if TYPE_CHECKING:
@@ -195,6 +197,11 @@ def _student_context(
 
 def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
     """Train, or find the same run finished, for which torch is not imported."""
+    with predict_time(lambda: request_seconds(request)):
+        return _train_or_find(request)
+
+
+def _train_or_find(request: StudentRequest) -> FinishedRun[StudentResult]:
     context, run = request.context, request.new_run()
     with run.open(context.recipe, (*STUDENT_TABLES, "teacher"), request.options, lambda: context.environment):
         result = run.result(StudentResult)
@@ -212,6 +219,7 @@ def _train_in_run(request: StudentRequest, run: Run) -> FinishedRun[StudentResul
     from datapruning.training.distillation.student import train_student
     from datapruning.training.reproducibility import reproducible
 
+    announce_time()
     context, subset, ids, seed = request.context, request.subset, request.subset.indices, request.seed
     path = run.folder / "subset.npz"
     subset.save(path)

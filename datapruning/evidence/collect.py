@@ -17,6 +17,7 @@ from datapruning.evidence.subset_masks import num_parts
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_flops, planned_samples
 from datapruning.utils.console import info
+from datapruning.utils.predicted_time import predict_time
 
 EARLY = (EarlyEvaluation, Gradients)
 """Read all runs, most of which end at the early epoch; the others read the whole ones alone."""
@@ -36,9 +37,29 @@ def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, 
     Raises:
         InvalidValue: the recipe's settings leave no evidence of this kind.
     """
-    recipe = context.recipe
     if scorer.needs is Samples:
         return Samples(context.data.total, seed), {}
+    with predict_time(lambda: evidence_seconds(context, [scorer], seed)):
+        return _collect_evidence(context, scorer, seed)
+
+
+def evidence_seconds(context: Context, scorers: Iterable[Scorer], seed: int) -> dict[str, float]:
+    """Seconds of making the evidence that these scorers read and that does not exist, by the name of its kind."""
+    kinds, evidence, seconds = {scorer.needs for scorer in scorers} - {Samples}, context.recipe.evidence, {}
+    if kinds - {SubsetEnsemble}:
+        from datapruning.evidence.proxies import proxy_seconds
+
+        runs = evidence.runs if kinds & set(EARLY) else evidence.full_runs
+        seconds["proxies"] = proxy_seconds(context, seed, runs)
+    if SubsetEnsemble in kinds:
+        from datapruning.evidence.members import ensemble_seconds, open_member_trials
+
+        seconds["ensemble"] = ensemble_seconds(context, open_member_trials(context, seed))
+    return seconds
+
+
+def _collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, EvidenceFields]:
+    recipe = context.recipe
     if scorer.needs is SubsetEnsemble:
         from datapruning.evidence.members import open_ensemble
 

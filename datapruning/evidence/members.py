@@ -23,6 +23,8 @@ from datapruning.evidence.sample_stats import statistics
 from datapruning.models.flops import evaluation_cost
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_steps
+from datapruning.utils.predicted_time import predict_time
+from datapruning.utils.processes import agree
 
 if TYPE_CHECKING:
     from datapruning.training.checkpoint import Checkpoint
@@ -36,7 +38,22 @@ def open_ensemble(context: Context, seed: int) -> SubsetEnsemble:
     Raises:
         IncompatibleInputs: the folder holds an ensemble of something else.
     """
-    return record_ensemble(open_member_trials(context, seed), context.data.train.labels)
+    trials = open_member_trials(context, seed)
+    with predict_time(lambda: {"ensemble": ensemble_seconds(context, trials)}):
+        return record_ensemble(trials, context.data.train.labels)
+
+
+def ensemble_seconds(context: Context, trials: MemberTrials) -> float:
+    """Seconds of training and evaluating the members of the recipe's ensemble that are missing."""
+    from datapruning.training.speed import forward_seconds, training_seconds
+
+    store, configs, _ = trials
+    training, ensemble, data = context.recipe.ensemble_member, context.recipe.ensemble, context.data
+    missing, size = agree(sum(store.get(config) is None for config in configs)), round(ensemble.subset_fraction * data.total)
+    if not missing:
+        return 0.0
+    evaluation = forward_seconds(context, training, data.total + len(data.test))
+    return missing * (training_seconds(context, training, size, size) + evaluation)
 
 
 def open_member_trials(context: Context, seed: int) -> MemberTrials:

@@ -37,6 +37,36 @@ from datapruning.utils.processes import agree, write_by_main
 EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
 
 
+def recording_folder(context: Context, seed: int, runs: int) -> Path:
+    """The folder of the recording of this context: one to reuse where the first `runs` runs are finished there."""
+    recipe = context.recipe
+    evidence, training = recipe.evidence, recipe.proxy
+    identity: dict[str, Any] = {
+        **recipe.identity("proxy", "views"), "early_epoch": evidence.early_epoch, "seed": seed,
+        "full_runs": evidence.full_runs, **context.numerics_key.to_json(), **context.init_identity("proxy"), "format": 2,
+    }  # fmt: skip
+    path = context.artifact_path("evidence", training.model, identity)  # not by the number of runs: more may be added later
+    finished = [f"{Recording.run_name(number)}/{DONE}" for number in range(runs)]
+    return context.find_artifact(path, MANIFEST, LABELS, *finished)
+
+
+def proxy_seconds(context: Context, seed: int, runs: int) -> float:
+    """Seconds of training and evaluating those of the first `runs` runs of a recording that are not finished."""
+    from datapruning.training.speed import forward_seconds, share_left, training_seconds
+
+    training, evidence, total = context.recipe.proxy, context.recipe.evidence, context.data.total
+    folder, seconds = recording_folder(context, seed, runs), 0.0
+    for number in range(runs):
+        run_folder, is_complete = folder / Recording.run_name(number), number < evidence.full_runs
+        if agree((run_folder / DONE).exists()):
+            continue
+        share = 1.0 if is_complete else evidence.early_epoch / training.epochs
+        left = share - 1 + share_left([run_folder / STATE], training, total, total)
+        seconds += max(0.0, left) * training_seconds(context, training, total, total)
+        seconds += forward_seconds(context, training, total * (1 + is_complete))
+    return seconds
+
+
 def record_proxies(context: Context, seed: int, runs: int) -> Recording:
     """Open the recording of this context in the workspace, with its first `runs` runs; those that are missing are trained.
 
@@ -46,19 +76,12 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
     Raises:
         InvalidValue: the early epoch comes after the last one.
     """
-    recipe, data = context.recipe, context.data
-    evidence, training = recipe.evidence, recipe.proxy
+    evidence, training, data = context.recipe.evidence, context.recipe.proxy, context.data
     if evidence.early_epoch > training.epochs:
         raise InvalidValue(
             f"evidence.early_epoch is {evidence.early_epoch}, but the proxy trains {training.epochs} epochs (proxy.epochs)"
         )
-    identity: dict[str, Any] = {
-        **recipe.identity("proxy", "views"), "early_epoch": evidence.early_epoch, "seed": seed,
-        "full_runs": evidence.full_runs, **context.numerics_key.to_json(), **context.init_identity("proxy"), "format": 2,
-    }  # fmt: skip
-    path = context.artifact_path("evidence", training.model, identity)  # not by the number of runs: more may be added later
-    finished = [f"{Recording.run_name(number)}/{DONE}" for number in range(runs)]
-    folder = context.find_artifact(path, MANIFEST, LABELS, *finished)
+    folder = recording_folder(context, seed, runs)
     manifest = RecordingManifest(
         dataset=data.name, fingerprint=data.fingerprint, total=data.total, epochs=training.epochs,
         early_epoch=evidence.early_epoch, seed=seed, device=context.device.type,

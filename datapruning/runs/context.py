@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from datapruning.artifacts.init_record import InitRecord
 from datapruning.config.recipe import Recipe
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.factory import open_loader
 from datapruning.errors import InvalidValue
@@ -22,6 +23,7 @@ from datapruning.models.training_check import check_training
 from datapruning.runs.hardware import Hardware
 from datapruning.runs.run_config import Environment, NumericsKey
 from datapruning.runs.trackers.trackers import Trackers
+from datapruning.utils.cost import Speed
 from datapruning.utils.hashing import config_hash
 from datapruning.utils.processes import agree, num_processes
 from datapruning.utils.time_limit import TimeLimit
@@ -54,6 +56,7 @@ class Context:
         reuse: other workspaces, whose finished work is used where `workspace` has none; nothing is written there.
         subset_ids: sample ids int64 of the subset that a student is trained on; None: no student is trained.
         evidence: opened before, by its folder.
+        speeds: of networks, without and with soft labels, as measured before (`training.speed`).
         time_limit: limit on the seconds of training; None: none.
         loggers: experiment trackers of the runs of teachers and students.
         held: settings that the user has set himself ("kd.temperature"), which a search does not change.
@@ -70,6 +73,7 @@ class Context:
     held: frozenset[str] = frozenset()
     reuse: tuple[Path, ...] = ()
     initial: Mapping[str, InitialWeights] = field(default_factory=dict, repr=False)
+    speeds: dict[tuple[TrainConfig, bool], Speed] = field(default_factory=dict, repr=False)
     _loaders: dict[str, Loader] = field(default_factory=dict, repr=False)
 
     @property

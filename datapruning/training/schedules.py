@@ -56,12 +56,19 @@ def planned_samples(training: TrainConfig, kept: int, total: int) -> int:
     return passes * kept + sum(sizes[:rest])
 
 
+def share_of_small_images(training: TrainConfig, kept: int, total: int) -> float:
+    """The share of that training's samples that are scaled to a smaller size (`progressive_size`)."""
+    if not training.progressive_size:
+        return 0.0
+    steps_per_epoch = len(global_batch_sizes(kept, training))
+    epochs = math.ceil(training.progressive_until * planned_steps(training, kept, total) / steps_per_epoch)
+    return min(1.0, epochs * kept / planned_samples(training, kept, total))
+
+
 def planned_flops(training: TrainConfig, kept: int, total: int, shape: tuple[int, int, int], classes: int) -> int:
     """Floating-point operations of that training on images of (height, width, channels), the smaller ones included."""
-    samples, sizes = planned_samples(training, kept, total), global_batch_sizes(kept, training)
-    name, side, flops = training.model, training.progressive_size, 0
+    samples, name, side, flops = planned_samples(training, kept, total), training.model, training.progressive_size, 0
     if side:
-        small_epochs = math.ceil(training.progressive_until * planned_steps(training, kept, total) / len(sizes))
-        small = min(samples, small_epochs * kept)
+        small = round(samples * share_of_small_images(training, kept, total))
         flops, samples = passes_flops(forward_flops(name, (side, side, shape[2]), classes), small), samples - small
     return flops + passes_flops(forward_flops(name, shape, classes), samples)

@@ -59,6 +59,7 @@ from datapruning.training.step_reader import StepReader
 from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.cost import passes_flops
 from datapruning.utils.device_errors import translate_device_errors
+from datapruning.utils.predicted_time import announce_time
 from datapruning.utils.processes import agree, num_processes, rank
 from datapruning.utils.upload import upload
 
@@ -156,6 +157,7 @@ class Trainer:
             TimeLimitReached: a callback stopped the training; its state is in `checkpoint`.
             OutOfMemory, DeviceError: what was saved stays.
         """
+        announce_time()
         tensors = self._load(checkpoint, init_from)
         state = self.state
         if not state.step and state.partial_epoch is None:

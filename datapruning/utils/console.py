@@ -35,9 +35,14 @@ def quiet() -> Iterator[None]:
         _QUIET.reset(token)
 
 
+def is_quiet() -> bool:
+    """Whether single steps are not shown."""
+    return _QUIET.get() or os.environ.get(QUIET_VARIABLE) == "1"
+
+
 def info(line: str) -> None:
     """One line to the user."""
-    if not _QUIET.get():
+    if not is_quiet():
         console().print(escape_control_chars(line), markup=False)
 
 

@@ -47,6 +47,14 @@ class ComputeCost:
         return self.samples_seen + FORWARD_PASS_COST * self.evaluated
 
 
+@dataclass(frozen=True)
+class Speed:
+    """The seconds that one sample takes on this machine: of a training pass, and of a forward pass alone."""
+
+    train: float
+    forward: float
+
+
 NO_COST = ComputeCost(flops=0)
 
 

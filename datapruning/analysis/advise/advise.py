@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from datapruning.analysis.advise.answer import FILE, Answer, answer_message, curve_table, has_equal_compute, make_answer
-from datapruning.analysis.advise.cost import AdviceCost, add_costs, estimate_message
+from datapruning.analysis.advise.cost import AdviceCost, add_costs, advice_seconds, estimate_message
 from datapruning.analysis.advise.curve import Curve, PilotResults, fit_curve, leakage_correction, sorted_results
 from datapruning.analysis.advise.holdout_result import RANDOM, HoldoutResult
 from datapruning.analysis.advise.other_budget import read_other_budget
@@ -21,9 +22,11 @@ from datapruning.api.train_settings import student_settings
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.shared_artifacts import needs_evidence, open_store
 from datapruning.io.json import write_json
+from datapruning.io.trial_store import TrialStore
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.utils.console import info
 from datapruning.utils.fraction import describe_kept
+from datapruning.utils.predicted_time import predict_time
 from datapruning.version import __version__
 
 if TYPE_CHECKING:
@@ -98,8 +101,6 @@ def advise(
         InvalidValue, UnknownName, InvalidFile, IncompatibleInputs, OutputExists: The user's mistakes, before anything is
             written.
     """
-    from datapruning.api.score import score
-
     points = parse_tolerance(tolerance)
     changes = student_settings(
         settings.get("changes", ()), model=model, epochs=epochs, batch_size=batch_size, lr=lr, budget=budget, samples=samples
@@ -111,10 +112,19 @@ def advise(
     name = f"{context.recipe.train.model}-{scorer}"
     folder = Path(out) if out is not None else context.artifact_path("advice", name, request.identity)
     store = open_store(folder, request.identity)
-    info(estimate_message(request, sum(1 for _ in store.trials())))
+    finished = [str(trial.config["run"]) for trial in store.trials()]
+    info(estimate_message(request, len(finished)))
+    with predict_time(partial(advice_seconds, request, finished)):
+        return _find_fraction(request, store, points, name)
+
+
+def _find_fraction(request: AdviceRequest, store: TrialStore, points: float, name: str) -> Advice:
+    """Train what is missing, and write the answer into the folder of the store."""
     from datapruning.analysis.advise.pilots import PilotRunner
+    from datapruning.api.score import score
     from datapruning.training.reproducibility import reproducible
 
+    context, scorer, seed, folder = request.context, request.scorer.name, request.seed, store.folder
     runner = PilotRunner(request, store)
     reference = runner.reference()
     stderr = math.sqrt(reference.accuracy * (100 - reference.accuracy) / len(request.split.holdout))

@@ -4,16 +4,16 @@ Costs are counted in floating-point operations: a teacher's sample counts by the
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from datapruning.analysis.advise.holdout_result import RANDOM, HoldoutResult
+from datapruning.analysis.advise.holdout_result import PILOT, RANDOM, REFERENCE, TEACHER, HoldoutResult
 from datapruning.analysis.advise.plan import MAX_FRACTION, MIN_NEAR_PILOTS, MIN_PILOTS, ladder
 from datapruning.analysis.advise.request import AdviceRequest
 from datapruning.config.training import TrainConfig
-from datapruning.evidence.collect import estimate_evidence_cost
+from datapruning.evidence.collect import estimate_evidence_cost, evidence_seconds
 from datapruning.runs.context import Context
-from datapruning.training.schedules import planned_flops
+from datapruning.training.schedules import planned_epochs, planned_flops
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,27 @@ def estimate_message(request: AdviceRequest, num_finished: int) -> str:
         f"by one from small to large, {lowest:.2f} to about {highest:.1f} trainings in all{baseline}{finished}. It can be "
         "stopped at any time; the same command continues"
     )
+
+
+def advice_seconds(request: AdviceRequest, finished: Collection[str]) -> dict[str, float]:
+    """Seconds of what an advice trains in any case, the first pilots among it, without the trainings that are `finished`."""
+    from datapruning.training.speed import forward_seconds, training_seconds
+
+    context, available, train = request.context, len(request.split.rest), request.context.recipe.train
+    teacher = context.recipe.teacher.training
+    kept = [round(float(fraction) * available) for fraction in ladder(available, context.data.classes)[:MIN_PILOTS]]
+    parts = {
+        REFERENCE: training_seconds(context, train, available, available),
+        TEACHER: training_seconds(context, teacher, available, available) if request.trains_teacher else 0.0,
+    }
+    parts = {name: 0.0 if name in finished else seconds for name, seconds in parts.items()}
+    parts |= evidence_seconds(context, [request.scorer], request.seed)
+    if PILOT not in finished:
+        num_views = context.recipe.views.num_views
+        labels = sum(count * min(num_views, planned_epochs(train, count, available)) for count in kept)
+        pilots = sum(training_seconds(context, train, count, available, is_taught=True) for count in kept)
+        parts[f"first {len(kept)} pilots"] = pilots + forward_seconds(context, teacher, labels)
+    return parts
 
 
 def add_costs(

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 RANDOM = "random"
 """The scorer that the others are compared with."""
+REFERENCE, TEACHER, PILOT, GIVEN_TEACHER = "reference", "teacher", "pilot", "given teacher"
+RANDOM_PILOT = "random pilot"
+"""The trainings of an advice."""
 
 
 @dataclass(frozen=True)

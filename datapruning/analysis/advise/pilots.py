@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from datapruning.analysis.advise.holdout_result import RANDOM, HoldoutResult
+from datapruning.analysis.advise.holdout_result import (
+    GIVEN_TEACHER,
+    PILOT,
+    RANDOM,
+    RANDOM_PILOT,
+    REFERENCE,
+    TEACHER,
+    HoldoutResult,
+)
 from datapruning.analysis.advise.plan import Pilot
 from datapruning.analysis.advise.request import AdviceRequest
 from datapruning.artifacts.scorer import Samples, Scorer
@@ -42,8 +50,6 @@ from datapruning.utils.cost import NO_COST, ComputeCost
 from datapruning.utils.fraction import kept_count
 from datapruning.utils.hashing import config_hash
 
-REFERENCE, TEACHER, PILOT, GIVEN_TEACHER = "reference", "teacher", "pilot", "given teacher"
-RANDOM_PILOT = "random pilot"
 MODEL, STATE = "model.safetensors", "state.safetensors"
 
 

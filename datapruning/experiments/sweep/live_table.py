@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from datapruning.experiments.sweep.status import SweepStatus, format_duration
+from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.table import format_accuracy, make_table
 from datapruning.io.trial_store import FailedTrial, Trial
 from datapruning.utils.console import console
+from datapruning.utils.predicted_time import format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

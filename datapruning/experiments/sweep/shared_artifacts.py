@@ -87,7 +87,7 @@ def name_teachers(context: Context, folders: Sequence[Path], allow_weak: bool = 
 def estimate_shared(context: Context, students: Sequence[StudentSpec]) -> list[str]:
     """Describe what these students share, a line each, with the samples it takes to train where it does not exist."""
     total, lines = context.data.total, []
-    scorers = _evidence_scorers(students)
+    scorers = evidence_scorers(students)
     if scorers:
         estimate = estimate_evidence_cost(context, scorers)
         names = ", ".join(scorer.name for scorer in scorers)
@@ -112,7 +112,7 @@ def prepare_shared(context: Context, students: Sequence[StudentSpec], finished: 
 
     if context.loader_kind == "ffcv":
         cache(context)
-    for scorer in _evidence_scorers(students):
+    for scorer in evidence_scorers(students):
         score(context, scorer.name, seed=SCORE_SEED, out=scores_path(context, scorer.name, SCORE_SEED))
     if any(spec.needs_recipe_teacher for spec in students):
         _check_same_teacher(context, teach(context).folder, finished)
@@ -135,6 +135,6 @@ def _check_same_teacher(context: Context, folder: Path, finished: Iterable[Trial
             )
 
 
-def _evidence_scorers(students: Iterable[StudentSpec]) -> list[Scorer]:
+def evidence_scorers(students: Iterable[StudentSpec]) -> list[Scorer]:
     names = dict.fromkeys(spec.scorer for spec in students if spec.scorer is not None)
     return [scorer for scorer in map(get_scorer, names) if needs_evidence(scorer)]

@@ -87,11 +87,3 @@ def _kind(spec: StudentSpec) -> tuple[str, ...]:
 def _unshared_seconds(trial: Trial) -> float:
     phases: Mapping[str, float] = trial.result.get("seconds", {})
     return max(trial.seconds - sum(phases.get(phase, 0.0) for phase in SHARED_PHASES), 0.0)
-
-
-def format_duration(seconds: float) -> str:
-    """Format 75 as "1 min", and 7300 as "2 h 2 min"."""
-    if seconds < 60:
-        return f"{max(round(seconds), 1)} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

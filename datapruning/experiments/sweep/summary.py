@@ -3,9 +3,11 @@
 import math
 from collections.abc import Sequence
 
+from datapruning.api.train_seconds import label_seconds, student_seconds
+from datapruning.evidence.collect import evidence_seconds
 from datapruning.experiments.sweep.grid import Grid
 from datapruning.experiments.sweep.live_table import status_line
-from datapruning.experiments.sweep.shared_artifacts import estimate_shared
+from datapruning.experiments.sweep.shared_artifacts import SCORE_SEED, estimate_shared, evidence_scorers
 from datapruning.experiments.sweep.spec import AUTO, StudentSpec
 from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.variants import student_context
@@ -61,6 +63,30 @@ def print_plan(context: Context, status: SweepStatus, local_jobs: int, num_retri
     cores = available_cpus()
     if local_jobs > 1 and local_jobs * context.threads > cores:
         info(f"{local_jobs} processes of {context.threads} threads share {cores} cores; `threads` sets how many each takes")
+
+
+def sweep_seconds(context: Context, status: SweepStatus, jobs: int) -> dict[str, float]:
+    """Seconds of each part of a sweep that is left, with `jobs` workers on this machine."""
+    students, grid, recipe = status.remaining_students, status.grid, context.recipe
+    parts = evidence_seconds(context, evidence_scorers(students), SCORE_SEED)
+    if any(spec.needs_recipe_teacher for spec in students):
+        from datapruning.teachers.train import teacher_seconds
+
+        parts["teacher"] = teacher_seconds(context, 0)
+    workers = max(1, min(jobs, len(students), available_cpus() // context.threads))
+    of_students = dict.fromkeys(("soft labels", "student", "search", "self teacher"), 0.0)
+    subsets = {(spec.teacher, spec.fraction, spec.scorer, spec.seed) for spec in students if spec.kd_weight != 0}
+    for teacher in {teacher for teacher, *_ in subsets}:
+        counts = [grid.kept(fraction) for other, fraction, *_ in subsets if other == teacher]
+        num_views = min(recipe.views.num_views, planned_epochs(recipe.train, max(counts), grid.total))
+        labels = num_views * min(sum(counts), grid.total)  # students of one teacher share them
+        of_students["soft labels"] += label_seconds(context, recipe.teacher.model, labels)
+    for spec in students:
+        weight = None if isinstance(spec.kd_weight, str) else spec.kd_weight
+        own = student_seconds(student_context(context, spec), grid.kept(spec.fraction), weight)
+        for name, seconds in own.items():
+            of_students[name] += seconds
+    return parts | {name.replace("student", "students"): seconds / workers for name, seconds in of_students.items()}
 
 
 def estimate_passes(context: Context, grid: Grid, students: Sequence[StudentSpec]) -> float:

@@ -1,7 +1,9 @@
 """`sweep`: a student for every combination of settings, each a trial of a store."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -18,7 +20,7 @@ from datapruning.experiments.sweep.shared_artifacts import (
     teacher_folders,
 )
 from datapruning.experiments.sweep.status import SweepStatus
-from datapruning.experiments.sweep.summary import print_plan
+from datapruning.experiments.sweep.summary import print_plan, sweep_seconds
 from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
 from datapruning.experiments.sweep.trial import ENTRY, student_trials
 from datapruning.experiments.sweep.variants import check_variants, find_variants
@@ -37,6 +39,7 @@ from datapruning.io.trial_store import FailedTrial, Trial
 from datapruning.runs.opening import ContextSettings, DatasetOrContext
 from datapruning.scorers import get_scorer
 from datapruning.utils.console import console, info, quiet
+from datapruning.utils.predicted_time import announce_time, predict_time
 
 TABLE, ROWS = "table.md", "rows.csv"
 
@@ -145,20 +148,22 @@ def sweep(
     num_retried = status.clear_failures() if retry_failed else 0
     print_plan(local, status, 0 if workers.is_remote else jobs or 1, num_retried)
     teacher_paths = {key: str(path) for key, (_, path) in named.items()}
-    if status.remaining and not workers.is_remote:
-        prepare_shared(context, status.remaining_students, status.trials())
-    if status.remaining and jobs is None:
-        display = SweepDisplay(status, console())
-        train_student = student_trials(context, folder, teacher_paths)
-        for _ in status.store.run_remaining(status.remaining, train_student):
-            display.update(status.refresh())
-    elif status.remaining:
-        record = record_context(context, settings.get("data_root"))
-        task = Task(
-            entry=ENTRY, store=str(folder), trials=tuple(map(dict, status.configs)), about=identity, context=record,
-            teachers=teacher_paths, prepare_shared=workers.is_remote,
-        )  # fmt: skip
-        _run_workers(status, workers.open_pool(min(jobs or 1, len(status.remaining)), folder, info, context), task)
+    with nullcontext() if workers.is_remote else predict_time(partial(sweep_seconds, context, status, jobs or 1)):
+        if status.remaining and not workers.is_remote:
+            prepare_shared(context, status.remaining_students, status.trials())
+        if status.remaining and jobs is None:
+            display = SweepDisplay(status, console())
+            train_student = student_trials(context, folder, teacher_paths)
+            for _ in status.store.run_remaining(status.remaining, train_student):
+                display.update(status.refresh())
+        elif status.remaining:
+            record = record_context(context, settings.get("data_root"))
+            task = Task(
+                entry=ENTRY, store=str(folder), trials=tuple(map(dict, status.configs)), about=identity, context=record,
+                teachers=teacher_paths, prepare_shared=workers.is_remote,
+            )  # fmt: skip
+            announce_time()
+            _run_workers(status, workers.open_pool(min(jobs or 1, len(status.remaining)), folder, info, context), task)
     table = f"{markdown(make_table(status))}\n\n{make_caption(status, context.data.name)}"
     write_text(folder / TABLE, table + "\n")
     write_text(folder / ROWS, make_csv(status))

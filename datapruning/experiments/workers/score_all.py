@@ -1,6 +1,7 @@
 """`score_all`: several scorers at once; workers may train the members of an ensemble."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Unpack
 
@@ -16,7 +17,7 @@ from datapruning.artifacts.save import save_if_new
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.artifacts.scores import load_scores
 from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidValue
-from datapruning.evidence.collect import check_reads_embeddings, print_evidence_cost
+from datapruning.evidence.collect import check_reads_embeddings, evidence_seconds, print_evidence_cost
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.members import open_member_trials
 from datapruning.evidence.own_embeddings import open_embeddings
@@ -28,7 +29,9 @@ from datapruning.runs.context import Context
 from datapruning.runs.opening import ContextSettings, DatasetOrContext
 from datapruning.scorers import get_scorer
 from datapruning.utils.console import info
+from datapruning.utils.predicted_time import announce_time, predict_time
 from datapruning.utils.processes import num_processes
+from datapruning.utils.system import available_cpus
 
 ENTRY = "datapruning.experiments.workers.score_all:open_members"
 
@@ -82,15 +85,22 @@ def score_all(
         opened = open_embeddings(embeddings, context.data.total)
     paths = resolve_score_paths(lambda name: scores_path(context, name, seed, opened), names, out)
     reused = {name: path for name in names if (path := find_reused_scores(context, name, seed, opened)) is not None}
-    if opened is None:
-        print_evidence_cost(context, [scorer for scorer in selected if scorer.name not in reused])
-    if use_workers:
-        _train_members(context, seed, jobs or 1, resolved_launcher, settings.get("data_root"))
-    for name, path in paths.items():
-        if name not in reused:
-            score(context, name, seed=seed, embeddings=opened, out=path)
-        elif out is not None:
-            save_if_new(load_scores(reused[name]), path)
+    missing = [scorer for scorer in selected if scorer.name not in reused and opened is None]
+    print_evidence_cost(context, missing)
+    workers = min(jobs or 1, max(1, available_cpus() // context.threads)) if use_workers else 1
+
+    def seconds() -> dict[str, float]:
+        parts = evidence_seconds(context, missing, seed)
+        return {name: value / workers if name == "ensemble" else value for name, value in parts.items()}
+
+    with nullcontext() if resolved_launcher.is_remote else predict_time(seconds):
+        if use_workers:
+            _train_members(context, seed, jobs or 1, resolved_launcher, settings.get("data_root"))
+        for name, path in paths.items():
+            if name not in reused:
+                score(context, name, seed=seed, embeddings=opened, out=path)
+            elif out is not None:
+                save_if_new(load_scores(reused[name]), path)
     return {**paths, **reused} if out is None else paths
 
 
@@ -131,6 +141,7 @@ def _train_members(context: Context, seed: int, jobs: int, launcher: Launcher, d
         entry=ENTRY, store=str(store.folder), trials=tuple(map(dict, configs)), context=record_context(context, data_root),
         seed=seed,
     )  # fmt: skip
+    announce_time()
     with launcher.open_pool(min(jobs, len(status.remaining)), store.folder, info, context) as pool:
         pool.submit(task)
         watch(status, pool, lambda news: _print_progress(status, news))

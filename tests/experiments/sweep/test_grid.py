@@ -18,7 +18,7 @@ from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.grid import Grid, canonical_fraction, make_grid
 from datapruning.experiments.sweep.live_table import SweepDisplay, _render, status_line
 from datapruning.experiments.sweep.spec import StudentSpec
-from datapruning.experiments.sweep.status import SweepStatus, estimate_seconds, format_duration
+from datapruning.experiments.sweep.status import SweepStatus, estimate_seconds
 from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
 from datapruning.io.json import write_json
 from datapruning.io.trial_store import RunningTrial, TrialStore
@@ -151,11 +151,6 @@ def test_remaining_time_is_estimated_from_similar_trials(tmp_path: Path) -> None
     assert estimate_seconds(TRAINING, requested_grid, finished, labels_only) == pytest.approx(expected)
     searched = timed(students[3], 100 + 0.05 * samples[students[3]])
     assert estimate_seconds(TRAINING, requested_grid, [finished[0], searched], labels_only) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (59, "59 s"), (75, "1 min"), (7300, "2 h 2 min")])
-def test_durations_are_formatted(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
 
 
 def test_the_table_shows_what_is_done_running_failed_and_missing(tmp_path: Path) -> None:
