@@ -49,7 +49,10 @@ def import_teacher(context: Context, path: Path) -> Path:
     order = class_order(metadata, data, path)
     outputs = len(metadata.classes) or data.classes
     model = create_model(name, context.shape, outputs, seed=0)
-    load_weights(model, fit_names(weights, model.state_dict(), path), path)
+    try:
+        load_weights(model, fit_names(weights, model.state_dict(), path), path)
+    except InvalidFile as error:
+        raise InvalidFile(f"{error}; teacher.model is {name}: set it to the network of these weights") from None
     if order != list(range(outputs)):
         head = last_linear(model)
         if head.out_features != outputs:

@@ -15,6 +15,7 @@ from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
 from datapruning.models.normalization import with_training_normalization
 from datapruning.models.weights import hash_weights, validate_weights
+from datapruning.runs.recorded_dataset import recorded_spec
 from datapruning.runs.result import RunResult, TeacherRecord, TeacherResult, TrainedResult
 from datapruning.runs.run import MODEL, Run
 from datapruning.teachers.paths import finished_run
@@ -81,7 +82,7 @@ def load_teacher(
     if result.classes != data.classes:
         raise IncompatibleInputs(f"teacher {folder} knows {result.classes} classes, {data.name} has {data.classes}")
     if result.fingerprint != data.fingerprint:
-        why = dataset_mismatch_hint(result.dataset, data)
+        why = dataset_mismatch_hint(result.dataset, recorded_spec(folder), data)
         raise IncompatibleInputs(
             f"teacher {folder} was trained on another dataset ({result.dataset}), not on {data.name}{why}"
         )

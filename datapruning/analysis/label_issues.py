@@ -207,7 +207,7 @@ def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Datas
     if recording.fingerprint != data.fingerprint and not (
         recording.fingerprint.startswith(NO_FINGERPRINT) and np.array_equal(labels, data.train.labels)
     ):
-        why = dataset_mismatch_hint(recording.name, data)
+        why = dataset_mismatch_hint(recording.name, recording.spec, data)
         raise IncompatibleInputs(
             f"{recording.folder} was recorded on another dataset ({recording.name}) than {data.name}{why}"
         )

@@ -120,7 +120,7 @@ class Selection:
         if self.subset is not None:
             subset = self.subset if isinstance(self.subset, Subset) else open_subset(self.subset, data)
             check_same_dataset("this subset", subset.meta, data)
-            validate_ids(subset.indices, data.total, "this subset")
+            validate_ids(subset.indices, data.total, "this subset", data.name)
             check_readable(subset.indices, data, "this subset")
             return subset
         assert self.fraction is not None

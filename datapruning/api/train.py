@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from datapruning.api.same_training import adopt_teacher, find_same_teacher
 from datapruning.api.student_request import (
     STUDENT_TABLES,
     Selection,
@@ -23,7 +24,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile
 from datapruning.runs.context import Context
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
-from datapruning.runs.result import StudentResult, SubsetOrigin, TeachingRecord
+from datapruning.runs.result import StudentMetadata, StudentResult, SubsetOrigin, TeachingRecord
 from datapruning.runs.run import CONFIG, FinishedRun, Run
 from datapruning.runs.run_config import read_run_options
 from datapruning.training.distillation.candidates import is_held
@@ -219,13 +220,18 @@ def _train_in_run(request: StudentRequest, run: Run) -> FinishedRun[StudentResul
     from datapruning.training.distillation.student import train_student
     from datapruning.training.reproducibility import reproducible
 
-    announce_time()
+    same = find_same_teacher(request)
+    if same is None:
+        announce_time()
     context, subset, ids, seed = request.context, request.subset, request.subset.indices, request.seed
     path = run.folder / "subset.npz"
     subset.save(path)
     strategy = request.strategy_info.get("strategy")
     method = f"scorer {subset.meta.scorer}, {f'strategy {strategy}, ' if strategy else ''}"
     info(f"subset: {subset} ({method}balance {subset.meta.balance or 'none'}), in {path}")
+    origin = _subset_origin(subset, request.strategy_info, path)
+    if same is not None:
+        return adopt_teacher(request, run, same, StudentMetadata(**dict(origin), kd_weight=0.0))
     self_teacher = _self_teacher_labels(context, subset, seed)
     with reproducible(run.environment.threads, context.recipe.train):
         source, teaching = None, TeachingRecord()
@@ -237,7 +243,6 @@ def _train_in_run(request: StudentRequest, run: Run) -> FinishedRun[StudentResul
             self_labels, self_teaching = self_teacher
             teaching = teaching.with_self_teacher(self_teaching)
         teaching = teaching.with_scoring(None if subset.meta.scores is None else subset.meta.scores.costs)
-        origin = _subset_origin(subset, request.strategy_info, path)
         context = context.for_subset(ids)
         return train_student(context, run, ids, source, request.kd_weight, seed, origin, teaching, self_labels)
 

@@ -13,6 +13,7 @@ from datapruning.config.ensemble import EnsembleConfig
 from datapruning.config.evidence import EvidenceConfig
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
+from datapruning.data.dataset_spec import differing_options
 from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.utils.cost import ComputeCost
 from datapruning.utils.records import Record, parse_record
@@ -304,15 +305,22 @@ def check_same_dataset(what: str, meta: Metadata, data: DatasetIdentity) -> None
         raise IncompatibleInputs(
             f"{what} was made from another dataset: {meta.dataset} ({meta.total:,} samples, fingerprint "
             f"{meta.fingerprint[:12]}), not from {data.name} ({data.total:,} samples, {data.fingerprint[:12]})"
-            f"{dataset_mismatch_hint(meta.dataset, data)}"
+            f"{dataset_mismatch_hint(meta.dataset, meta.spec, data)}"
         )
 
 
-def dataset_mismatch_hint(name: str, data: DatasetIdentity) -> str:
-    """Return why a dataset of this name may differ from `data`: the end of a message, empty where nothing can be said.
+def dataset_mismatch_hint(name: str, spec: str | None, data: DatasetIdentity) -> str:
+    """Return why a dataset of this name and `spec` (empty: not known) may differ from `data`: the end of a message.
 
-    The same image files make several datasets, as the settings of the dataset say.
+    The same image files make several datasets, as the settings of the dataset say. Empty where nothing can be said.
     """
-    if name == data.name and isinstance(data, Dataset) and data.content_hash:
+    if name != data.name or not isinstance(data, Dataset):
+        return ""
+    differences = differing_options(spec, data.spec) if spec else []
+    if differences:
+        return f": {'; '.join(differences)}"
+    if spec and data.source:
+        return ": the options are the same, so images or labels have changed since"
+    if data.content_hash:
         return "; give the same holdout and image size everywhere, unless the images themselves have changed"
     return ""

@@ -11,6 +11,7 @@ from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.io.npy import Array
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.utils.fraction import describe_kept
+from datapruning.utils.plural import plural
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class Subset:
         return Path(path)
 
 
-def validate_ids(ids: Array, total: int, where: str) -> NDArray[np.int64]:
+def validate_ids(ids: Array, total: int, where: str, dataset: str = "") -> NDArray[np.int64]:
     """`ids` as int64, in the order given, if every one is a whole number in 0..total-1 and none comes twice.
+
+    `where` they come from and the name of the `dataset` are for messages.
 
     Raises:
         InvalidValue: naming the first id that is wrong. Masks, boolean or of 0 and 1, are refused:
@@ -57,7 +60,8 @@ def validate_ids(ids: Array, total: int, where: str) -> NDArray[np.int64]:
         raise InvalidValue(f"{where}: sample ids are whole numbers, these are {ids.dtype}")
     outside = ids[(ids < 0) | (ids >= total)]
     if outside.size:
-        raise InvalidValue(f"{where}: id {outside[0]} is not in 0..{total - 1} ({outside.size:,} such ids)")
+        of = f", the training samples of {dataset}" if dataset else ""
+        raise InvalidValue(f"{where}: id {outside[0]} is not in 0..{total - 1}{of} ({plural(outside.size, 'such id')})")
     result = ids.astype(np.int64)
     in_order = np.sort(result)
     doubled = in_order[1:][in_order[1:] == in_order[:-1]]
@@ -66,7 +70,7 @@ def validate_ids(ids: Array, total: int, where: str) -> NDArray[np.int64]:
             f"{where}: {ids.size:,} numbers that are 0 and 1 are a mask, not ids; np.flatnonzero(mask) makes ids of it"
         )
     if doubled.size:
-        raise InvalidValue(f"{where}: id {doubled[0]} comes more than once ({doubled.size:,} such)")
+        raise InvalidValue(f"{where}: id {doubled[0]} comes more than once ({plural(doubled.size, 'such id')})")
     return result
 
 
@@ -76,7 +80,7 @@ def subset_from_ids(ids: Array, data: DatasetIdentity, source: str) -> Subset:
     Raises:
         InvalidValue: ids out of range, doubled, or no whole numbers.
     """
-    indices = np.sort(validate_ids(ids, data.total, source))
+    indices = np.sort(validate_ids(ids, data.total, source, data.name))
     fraction = len(indices) / data.total
     meta = SubsetMetadata(**common_fields(data), scorer="ids", source=source, fraction=fraction, kept=len(indices))
     return Subset(indices, meta)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datapruning.cli import options as o
+from datapruning.utils.plural import plural
 
 if TYPE_CHECKING:
     from datapruning.runs.context import Context
@@ -76,8 +77,8 @@ def command(
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(
-        f"Accuracy on the test set in percent, mean ± standard deviation over {seeds} seeds; seconds of training and of "
-        "the search for the KD weight.\n"
+        f"Accuracy on the test set in percent, mean ± standard deviation over {plural(seeds, 'seed')}; seconds of training "
+        "and of the search for the KD weight.\n"
         f"Made once and shared: the teacher ({teacher.test_accuracy:.2f}%, {teacher.result.training_cost.seconds:.0f} s), "
         "the evidence of the scorers, the soft labels.\n"
         f"Everything lies in {Path(workspace).resolve()}: teachers/, evidence/, students/ "

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from datapruning.cli import options as o
+from datapruning.utils.plural import plural
 
 
 def command(
@@ -29,4 +30,6 @@ def command(
     pairs = find_near_duplicates(options.named_data(), distance, embeddings=embeddings, seed=seed, **options.settings)
     path = out or options.workspace / "near-duplicates" / f"{pairs.data.name}-{distance:g}-{len(pairs)}.csv"
     pairs.save(path)
-    o.print_result(f"{len(pairs):,} pairs, {int(pairs.have_other_labels.sum()):,} of them with different labels: {path}")
+    o.print_result(
+        f"{plural(len(pairs), 'pair')}, {int(pairs.have_other_labels.sum()):,} of them with different labels: {path}"
+    )

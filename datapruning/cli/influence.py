@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datapruning.cli import options as o
+from datapruning.utils.plural import plural
 
 if TYPE_CHECKING:
     from datapruning.artifacts.influence import Influence
@@ -46,8 +47,8 @@ def _print(influences: Influence, data: Dataset, path: Path) -> None:
     meta = influences.meta
     pairs_text = "pairs of one class" if meta.pairs == "same-class" else "pairs"
     o.print_result(
-        f"{meta.num_pairs_found:,} pairs of high influence (memorization >= {meta.least_memorization:g}, influence >= "
-        f"{meta.least_influence:g}) among {meta.considered:,} {pairs_text}, {meta.members} members."
+        f"{plural(meta.num_pairs_found, 'pair')} of high influence (memorization >= {meta.least_memorization:g}, "
+        f"influence >= {meta.least_influence:g}) among {meta.considered:,} {pairs_text}, {meta.members} members."
     )
     assert meta.expected is not None  # `command` does not change the number of permutations
     spread = f" ± {meta.expected_sd:,.1f}" if meta.expected_sd is not None else ""

@@ -7,6 +7,7 @@ import typer
 
 from datapruning.cli import launcher_options as launchers
 from datapruning.cli import options as o
+from datapruning.utils.plural import plural
 
 
 def command(
@@ -91,6 +92,6 @@ def command(
     o.print_result(f"{result.table}\n{result.folder / 'table.md'}, {result.folder / 'rows.csv'}")
     if result.failures:
         raise DataPruningError(
-            f"{len(result.failures)} of {len(result.failures) + len(result.trials)} trials failed, the first: "
+            f"{len(result.failures)} of {plural(len(result.failures) + len(result.trials), 'trial')} failed, the first: "
             f"{result.failures[0].error} (all in {result.folder / 'failed'}); --retry-failed tries them again"
         )

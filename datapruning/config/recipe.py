@@ -142,8 +142,9 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[s
         return Recipe.from_tables(name, threads, tables), run
     except InvalidSetting as error:
         table, _, key = error.key.partition(".")
-        line = "" if error.key in changed else at_line(text, table, key)
-        raise InvalidValue(f"{path}{line}: {error}") from None
+        if error.key in changed:
+            raise InvalidValue(str(error), parameter="set") from None
+        raise InvalidValue(f"{path}{at_line(text, table, key)}: {error}") from None
 
 
 def _apply_change(tables: dict[str, Any], change: str) -> str:

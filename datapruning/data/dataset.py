@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.errors import InvalidFile, InvalidValue
+from datapruning.utils.plural import plural
 
 MAX_SUMMED_BYTES = 2**24
 """Bytes of images whose pixels are summed at once."""
@@ -169,4 +170,4 @@ def check_readable(ids: NDArray[np.int64], data: Dataset, where: str) -> None:
     """
     corrupt = ids[np.isin(ids, data.corrupt_ids)]
     if corrupt.size:
-        raise InvalidValue(f"{where}: id {corrupt[0]} is an image that cannot be read ({corrupt.size:,} such ids)")
+        raise InvalidValue(f"{where}: id {corrupt[0]} is an image that cannot be read ({plural(corrupt.size, 'such id')})")

@@ -159,6 +159,18 @@ def parse_dataset_spec(text: str) -> DatasetSpec:
     return DatasetSpec(name, **values)
 
 
+def differing_options(recorded: str, current: str) -> list[str]:
+    """How the options of two datasets differ, as in "holdout 0.1, here 0.2"; both are in the form of `DatasetSpec`."""
+    there, here = parse_dataset_spec(recorded), parse_dataset_spec(current)
+    values = {field: [_in_words(field, getattr(spec, field)) for spec in (there, here)] for field in OPTIONS}
+    return [f"{option_name(field)} {a}, here {b}" for field, (a, b) in values.items() if a != b]
+
+
+def _in_words(field: str, value: object) -> str:
+    value = OPTIONS[field].default if value is None else value
+    return "not given" if value is None else str(value).lower()
+
+
 _FLAG: tuple[Callable[[str], bool], Callable[[Any], bool]] = (
     {"true": True, "false": False}.__getitem__, lambda value: isinstance(value, bool),
 )  # fmt: skip

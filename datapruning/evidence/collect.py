@@ -17,6 +17,7 @@ from datapruning.evidence.subset_masks import num_parts
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_flops, planned_samples
 from datapruning.utils.console import info
+from datapruning.utils.plural import plural
 from datapruning.utils.predicted_time import predict_time
 
 EARLY = (EarlyEvaluation, Gradients)
@@ -144,8 +145,9 @@ class EvidenceEstimate:
     flops: int = 0
 
     def __str__(self) -> str:
-        parts = [f"{self.num_proxies} prox{'y' if self.num_proxies == 1 else 'ies'}"] if self.num_proxies else []
-        return " and ".join([*parts, *([f"{self.num_members} members of an ensemble"] if self.num_members else [])])
+        parts = [plural(self.num_proxies, "proxy", "proxies")] if self.num_proxies else []
+        parts += [plural(self.num_members, "member of an ensemble", "members of an ensemble")] if self.num_members else []
+        return " and ".join(parts)
 
 
 def estimate_evidence_cost(context: Context, scorers: Iterable[Scorer]) -> EvidenceEstimate:
@@ -177,6 +179,11 @@ def print_evidence_cost(context: Context, scorers: Iterable[Scorer]) -> None:
     if estimate.samples:
         verb = "trains on" if estimate.num_proxies + estimate.num_members == 1 else "train on"
         info(f"evidence: {estimate} {verb} {estimate.samples:,} samples with repeats, less what exists already")
+    if estimate.num_members:
+        info(
+            f"ensemble: fewer members cost less (ensemble.num_members={max(estimate.num_members // 3, 2)}: a third): in our "
+            "measurement 100 ranked samples as 300 do to 0.95 of what is attainable, 30 to 0.94"
+        )
 
 
 def evidence_tables(scorers: Iterable[Scorer]) -> list[str]:

@@ -21,6 +21,7 @@ from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore, trial_path
 from datapruning.utils.console import info
 from datapruning.utils.cost import NO_COST, ComputeCost
+from datapruning.utils.plural import plural
 from datapruning.utils.records import Record, parse_record
 
 ARRAYS = ("in_subset", "correct", "loss", "margin", "oof_probs", "test_correct")
@@ -159,7 +160,7 @@ def record_ensemble(trials: MemberTrials, labels: NDArray[np.int64]) -> SubsetEn
     finished = [trial for config in configs if (trial := store.get(config))]
     results = [parse_record(MemberResult, trial.result, str(folder)) for trial in finished]
     accuracy = np.mean([result.accuracy_in_subset for result in results])
-    info(f"ensemble: {len(results)} members in {folder}, {accuracy:.1f}% training accuracy on their subsets")
+    info(f"ensemble: {plural(len(results), 'member')} in {folder}, {accuracy:.1f}% training accuracy on their subsets")
     cost = sum((result.cost for result in results), NO_COST)
     return SubsetEnsemble(tuple(member_path(folder, config["member"]) for config in configs), labels, cost)
 

@@ -32,6 +32,7 @@ from datapruning.training.reproducibility import reproducible, resolve_precision
 from datapruning.training.schedules import planned_steps
 from datapruning.training.trainer import Trainer
 from datapruning.utils.console import info
+from datapruning.utils.plural import plural
 from datapruning.utils.processes import agree, write_by_main
 
 EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
@@ -111,7 +112,7 @@ def _train_proxy(context: Context, recording: Recording, number: int, runs: int,
     num_epochs = training.epochs if is_complete else evidence.early_epoch
     folder = recording.run_folder(number)
     loader = context.loader("train")
-    info(f"proxy {number + 1} of {runs}: {num_epochs} of {training.epochs} epochs over {len(ids):,} samples")
+    info(f"proxy {number + 1} of {runs}: {num_epochs} of {plural(training.epochs, 'epoch')} over {len(ids):,} samples")
     callbacks: list[Callback] = [_EvaluateEarly(recording, number, loader, context.views)]
     prediction_change = PredictionChange(folder / "changes", total)
     if is_complete:

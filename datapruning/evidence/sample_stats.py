@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from datapruning.errors import InvalidValue
 from datapruning.io.memmap import create_memmap, open_checked_memmap
+from datapruning.utils.plural import plural
 from datapruning.utils.processes import main_only
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ class SampleStats:
         unique, counts = np.unique(ids, return_counts=True)
         duplicates = unique[(counts > 1) | (recorded[unique] > 0)]
         if duplicates.size:
-            raise InvalidValue(f"sample id {duplicates[0]} was recorded twice in epoch {row} ({duplicates.size:,} such ids)")
+            raise InvalidValue(
+                f"sample id {duplicates[0]} was recorded twice in epoch {row} ({plural(duplicates.size, 'such id')})"
+            )
 
     def check_complete(self, row: int, ids: NDArray[np.int64] | None = None, where: str = "") -> None:
         """Refuse a row with gaps; `where` names it in the message; default: its epoch.

@@ -23,6 +23,7 @@ from datapruning.io.trial import FailedTrial, RunningTrial, StoreManifest, Trial
 from datapruning.utils.console import info
 from datapruning.utils.device_errors import as_device_error
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.plural import plural
 from datapruning.utils.processes import agree, alone, is_main
 from datapruning.utils.records import parse_record
 
@@ -123,7 +124,7 @@ class TrialStore:
     def run_all(self, configs: Sequence[TrialConfig], work: TrialFn, label: str = "trials") -> list[Trial]:
         """Run all trials that are not finished or running, wait for the others, and return all in the order given."""
         done = sum(self.get(c) is not None for c in configs)
-        info(f"{label}: {done} of {len(configs)} trials are finished")
+        info(f"{label}: {done} of {plural(len(configs), 'trial')} finished")
         left: Iterable[TrialConfig] = [c for c in configs if self.get(c) is None]
         for trial in _poll_until_done(left, lambda config: self.run(config, work, wait=False)):
             done += 1

@@ -44,6 +44,6 @@ def check_training(training: TrainConfig, shape: tuple[int, int, int], classes: 
         )
     if training.optimizer == "muon" and not hidden_matrices(meta_model(training.model, shape, classes)):
         raise InvalidValue(
-            f"muon trains convolutions and matrices, and {training.model} has none beside its last layer: set the optimizer "
-            "to sgd or adamw"
+            f"optimizer muon trains convolutions and matrices, and {training.model} has none beside its last layer: set the "
+            "optimizer to sgd or adamw"
         )

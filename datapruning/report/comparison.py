@@ -10,9 +10,10 @@ from string import ascii_uppercase
 from typing import Any
 
 from datapruning.errors import IncompatibleInputs
-from datapruning.report.format import format_sparsity, plural
+from datapruning.report.format import format_sparsity
 from datapruning.report.groups import Group, kd_labels, make_groups, pivot
 from datapruning.report.run_records import VARIANT_TABLES, RunRecord
+from datapruning.utils.plural import plural
 
 NO_METHOD = "none"
 BUDGET_KEYS = ("train.budget", "train.samples", "train.epochs")
@@ -94,7 +95,7 @@ class Comparison:
         result, settings = self.runs[0].result, self.settings
         samples, epochs = settings.get("train.samples"), settings.get("train.epochs", result.epochs)
         if result.budget == "epochs":
-            return f"{epochs} epochs"
+            return plural(epochs, "epoch")
         if result.budget == "samples" and samples != "full":
             return f"{result.samples_seen if samples is None else samples:,} samples"
         return f"as many {result.budget} as {epochs} epochs of all the data"

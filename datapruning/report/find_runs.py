@@ -12,6 +12,7 @@ from datapruning.report.run_records import RunRecord, read_config
 from datapruning.report.selections import name_selections
 from datapruning.runs.result import StudentResult
 from datapruning.runs.run import CONFIG, RESULT
+from datapruning.utils.plural import plural
 
 STUDENTS, SWEEPS, STORE = "students", "sweeps", "store.json"
 HINT = "name run folders, a sweep or a workspace (dprune-runs)"
@@ -59,7 +60,7 @@ def find_runs(paths: Sequence[Path]) -> RunCollection:
         if collection.left_out:
             text += f"; {len(collection.left_out)} left out ({': '.join(collection.left_out[0])})"
         if collection.failures:
-            text += f"; {len(collection.failures)} trials failed ({collection.failures[0][1]})"
+            text += f"; {plural(len(collection.failures), 'trial')} failed ({collection.failures[0][1]})"
         raise InvalidValue(f"{text}; 'dprune train' makes one")
     collection.runs = name_selections(collection.runs)
     sweeps = [path.resolve() for path in paths if path.resolve().parent.name == SWEEPS]

@@ -65,11 +65,6 @@ def join_words(words: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def plural(number: int, singular: str, several: str = "") -> str:
-    """As in "1 run" and "2 runs"."""
-    return f"{number:,} {singular if number == 1 else several or singular + 's'}"
-
-
 def slug(text: str) -> str:
     """Text as a part of a file name: lower case letters and digits, hyphens between."""
     return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split()) or "x"

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from datapruning.errors import InvalidValue, OutputExists
 from datapruning.report import format as formats
+from datapruning.utils.plural import plural
 from datapruning.version import __version__
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ GENERATOR = "datapruning report"
 """Marks a file as a page of this package, which another page may replace."""
 FILTERS = (
     formats.mean_std, formats.signed, formats.percent, formats.format_sparsity, formats.format_flops, formats.format_seconds,
-    formats.si_number, formats.join_words, formats.plural,
+    formats.si_number, formats.join_words, plural,
 )  # fmt: skip
 
 

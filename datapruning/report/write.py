@@ -17,11 +17,11 @@ from datapruning.io.json import read_json, write_json
 from datapruning.report.comparison import compare
 from datapruning.report.dataset_files import find_label_issues, find_scores
 from datapruning.report.find_runs import find_runs
-from datapruning.report.format import plural
 from datapruning.report.inputs import ReportInputs, open_data
 from datapruning.report.render import Section, check_page, render, render_page
 from datapruning.report.sections import gallery
 from datapruning.utils.console import info
+from datapruning.utils.plural import plural
 from datapruning.utils.records import Record, parse_record
 
 if TYPE_CHECKING:

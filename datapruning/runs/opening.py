@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
 from datapruning import recipes
-from datapruning.config.recipe import Recipe, read_recipe
+from datapruning.config.recipe import INHERIT_FROM_TRAIN, Recipe, read_recipe
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
 from datapruning.data.loaders.factory import check_names, resolve_device
@@ -104,8 +104,11 @@ def open_context(
         held = {change.partition("=")[0].strip() for change in changes} | set(run_table.get("held") or ())
     recipe.views.check_images(data.train.shape)
     shape = recipe.views.output_shape(data.train.shape)
-    for training in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member):
-        check_training(training, shape, data.classes)
+    for table in ("train", *INHERIT_FROM_TRAIN):
+        try:
+            check_training(getattr(recipe, table), shape, data.classes)
+        except InvalidValue as error:
+            raise InvalidValue(f"{table}.{error}") from None
     for model in recipe.kd.teacher_candidates:
         check_model(model, shape, data.classes)
     hardware = Hardware(device, loader, threads, data, recipe.threads, partial(_batch_flops, recipe, shape, data.classes))

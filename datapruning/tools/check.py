@@ -15,6 +15,7 @@ from datapruning.models import check_model, meta_model
 from datapruning.models.training_check import check_training
 from datapruning.recipes import path_of
 from datapruning.runs.run_config import read_run_options
+from datapruning.utils.plural import plural
 
 ASSUMED_CLASSES = 10
 """Number of classes that networks are built for where only decoding the dataset would tell it."""
@@ -141,7 +142,7 @@ def recipe_lines(recipe: Recipe) -> list[str]:
     for table in ("train", *INHERIT_FROM_TRAIN):
         train = getattr(recipe, table)
         lines.append(
-            f"  {table}: {train.model}, {train.epochs} epochs, batches of {train.batch_size}, lr {train.lr:g}, "
+            f"  {table}: {train.model}, {plural(train.epochs, 'epoch')}, batches of {train.batch_size}, lr {train.lr:g}, "
             f"{train.schedule}, weight decay {train.weight_decay:g}"
         )
     views, evidence = recipe.views, recipe.evidence

@@ -22,6 +22,7 @@ from datapruning.runs.result import RunResult, StudentResult, TeacherResult, Tra
 from datapruning.runs.run import CONFIG, MODEL, Run
 from datapruning.runs.training_records import PrunedLayer
 from datapruning.selection.strategy import format_settings
+from datapruning.utils.plural import plural
 
 RESULT_LINES = ("role", "dataset", "model", "test_accuracy", "fraction", "kept", "total", "scorer", "kd_weight", "budget")
 """Entries of result.json that have a line each."""
@@ -172,7 +173,7 @@ def _recording(path: Path) -> list[str]:
     for run in runs:
         recording.check_run(run)
     return [
-        f"{path}: a recording of {len(runs)} runs of {recording.manifest.epochs} epochs, intact",
+        f"{path}: a recording of {plural(len(runs), 'run')} of {plural(recording.manifest.epochs, 'epoch')}, intact",
         f"  made from {recording.name} ({recording.total:,} samples), fingerprint {recording.fingerprint}",
     ]
 

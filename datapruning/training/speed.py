@@ -21,6 +21,7 @@ from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_samples, planned_steps, share_of_small_images
 from datapruning.training.trainer import Trainer
+from datapruning.utils.console import quiet
 from datapruning.utils.cost import Speed
 from datapruning.utils.processes import agree
 
@@ -69,7 +70,7 @@ def measured_speed(context: Context, training: TrainConfig, *, is_taught: bool =
     key = config, is_taught
     if key not in context.speeds:
         loss = DistillationLoss(_Zeros(context.data.classes), 0.5, 1.0) if is_taught else CrossEntropy()
-        with reproducible(context.threads, training):
+        with reproducible(context.threads, training), quiet():
             context.speeds[key] = _measure(context, config, loss)
     return context.speeds[key]
 

@@ -161,7 +161,7 @@ def test_a_path_that_stands_twice_is_named(tmp_path: Path, photos: Dataset) -> N
 
 def test_unreadable_images_are_not_used(tmp_path: Path, photos: Dataset) -> None:
     (tmp_path / "ids.txt").write_text("1\n2\n3\n")
-    with pytest.raises(InvalidValue, match=r"ids\.txt: id 2 is an image that cannot be read \(1 such ids\)"):
+    with pytest.raises(InvalidValue, match=r"ids\.txt: id 2 is an image that cannot be read \(1 such id\)"):
         subset_from_file(tmp_path / "ids.txt", dataclasses.replace(photos, corrupt_ids=(2, 77)))
 
 

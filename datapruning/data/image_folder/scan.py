@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.data.image_folder.annotations import annotated_images, find_annotations
 from datapruning.data.image_folder.class_files import IMAGE_SUFFIXES, FolderNotes, find_splits, list_classes, walk_images
 from datapruning.data.image_folder.image_files import ImageFiles, files_at
 from datapruning.errors import InvalidFile, InvalidValue
@@ -26,7 +27,8 @@ def scan_image_folder(
     """List the images of a folder: (class names, training images, test images).
 
     Args:
-        root: a folder with train/ and test/ (or val/, Training/, ...) in it; or with class folders, in train/ or in itself.
+        root: a folder with train/ and test/ (or val/, Training/, ...) in it, of class folders, or the test set as
+            Tiny-ImageNet's val/ (`annotations`); or with class folders, in train/ or in itself.
         holdout: for the latter, the fraction of each class that becomes the test set.
         excluded_dir: a folder that is not a class, wherever it lies: the workspace.
         allow_empty: take classes without an image, and those of one split alone.
@@ -39,11 +41,15 @@ def scan_image_folder(
         raise InvalidFile(f"folder {root} is not there")
     trains, tests = find_splits(root)
     train, tests = (trains[0], tests) if trains else (root, [])
+    annotations = find_annotations(tests)
+    tests = tests if annotations is None else [annotations.parent]
     check_holdout(f"folder {root}", f"{tests[0].name}/" if tests else None, holdout)
     classes, images = _list_images(root, train, excluded_dir, allow_empty)
     if holdout is not None:
         is_test = split_holdout(images.names, images.labels, holdout)
         return classes, images.subset(~is_test), images.subset(is_test)
+    if annotations is not None:
+        return classes, images, annotated_images(root, annotations, classes)
     test_classes, test_images = _list_images(root, tests[0], excluded_dir, allow_empty)
     if classes != test_classes and allow_empty:
         both = tuple(sorted({*classes, *test_classes}))

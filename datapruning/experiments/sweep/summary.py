@@ -15,6 +15,7 @@ from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_epochs, planned_samples
 from datapruning.utils.console import info
 from datapruning.utils.cost import FORWARD_PASS_COST
+from datapruning.utils.plural import plural
 from datapruning.utils.system import available_cpus
 
 
@@ -33,11 +34,11 @@ def print_plan(context: Context, status: SweepStatus, local_jobs: int, num_retri
     shape = " x ".join(f"{count} {name}" for name, count in dimensions.items() if count > 1) or "one of each"
     if math.prod(dimensions.values()) > len(status.configs):
         shape += " (no KD needs no teacher, keeping everything no scorer: such trials are one)"
-    info(f"sweep: {len(status.configs)} trials, {shape}; {status_line(status)}; in {status.store.folder}")
+    info(f"sweep: {plural(len(status.configs), 'trial')}, {shape}; {status_line(status)}; in {status.store.folder}")
     if num_retried:
-        info(f"{num_retried} trials that failed before are tried again")
+        info(f"{plural(num_retried, 'trial that failed before is', 'trials that failed before are')} tried again")
     elif status.failed:
-        info(f"{len(status.failed)} trials failed before and are left alone (retry_failed tries them again)")
+        info(f"{plural(len(status.failed), 'trial')} failed before, left alone (retry_failed tries them again)")
     students = status.remaining_students
     if not students:
         return
@@ -46,7 +47,7 @@ def print_plan(context: Context, status: SweepStatus, local_jobs: int, num_retri
     num_searches = sum(spec.kd_weight == AUTO for spec in students)
     search = f", and the search for the KD weight in {num_searches} of them" if num_searches else ""
     extra = f" ({passes:,} with what self-distillation adds)" if passes != samples else ""
-    info(f"to train: {len(students)} students, {samples:,} samples in all{extra}{search}")
+    info(f"to train: {plural(len(students), 'student')}, {samples:,} samples in all{extra}{search}")
     criteria: dict[str, list[str]] = {}  # by how many weights are kept
     for spec in students:
         recipe = student_context(context, spec).recipe
@@ -62,7 +63,10 @@ def print_plan(context: Context, status: SweepStatus, local_jobs: int, num_retri
         info(f"shared by them, made once{by} if it does not exist: {line}")
     cores = available_cpus()
     if local_jobs > 1 and local_jobs * context.threads > cores:
-        info(f"{local_jobs} processes of {context.threads} threads share {cores} cores; `threads` sets how many each takes")
+        info(
+            f"{plural(local_jobs, 'process', 'processes')} of {plural(context.threads, 'thread')} share "
+            f"{plural(cores, 'core')}; `threads` sets how many each takes"
+        )
 
 
 def sweep_seconds(context: Context, status: SweepStatus, jobs: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ from datapruning.experiments.sweep.grid import Grid
 from datapruning.experiments.sweep.spec import AUTO, StudentSpec, format_weight
 from datapruning.experiments.sweep.status import StudentRecord, SweepStatus
 from datapruning.io.trial_store import Trial
+from datapruning.utils.plural import plural
 
 COLUMNS = (
     "fraction", "kept", "scorer", "kd_weight", "teacher", "sparsity", "criterion", "self_distill", "seed", "status",
@@ -86,8 +87,8 @@ def make_caption(status: SweepStatus, dataset: str) -> str:
     chosen = "; after 'at': the KD weights that auto chose" if AUTO in status.grid.kd_weights else ""
     note = " Weights are removed before training, one by one: that saves weights, not time."
     return (
-        f"Test accuracy in percent on {dataset}, {seeds}{chosen}. Student: {training.model}, {training.epochs} epochs, "
-        f"budget: {training.budget}.{note if any(status.grid.prunings) else ''}"
+        f"Test accuracy in percent on {dataset}, {seeds}{chosen}. Student: {training.model}, "
+        f"{plural(training.epochs, 'epoch')}, budget: {training.budget}.{note if any(status.grid.prunings) else ''}"
     )
 
 

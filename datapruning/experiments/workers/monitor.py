@@ -9,6 +9,7 @@ from datapruning.experiments.workers.pool import WorkerExit, WorkerPool
 from datapruning.experiments.workers.worker import Process, log_path
 from datapruning.io.trial_store import FailedTrial, RunningTrial, Trial, TrialConfig, TrialStore
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.plural import plural
 
 POLL_SECONDS = 0.5
 MAX_DEATHS = 2
@@ -94,7 +95,8 @@ def watch(status: StoreStatus, pool: WorkerPool, update: Callable[[Sequence[Tria
         update(status.refresh())
         if not alive and status.remaining:
             raise DataPruningError(
-                f"no worker is left, {len(status.remaining)} trials are not done; the same command resumes"
+                f"no worker is left, {plural(len(status.remaining), 'trial is', 'trials are')} not done; "
+                "the same command resumes"
             )
 
 

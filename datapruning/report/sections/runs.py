@@ -6,13 +6,14 @@ import shlex
 import numpy as np
 
 from datapruning.report.comparison import Comparison, family_name
-from datapruning.report.format import join_words, percent, plural
+from datapruning.report.format import join_words, percent
 from datapruning.report.groups import Group, kd_gains, pivot
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
 from datapruning.report.run_records import RunRecord
 from datapruning.runs.run import CONFIG
 from datapruning.utils.intervals import wilson_interval
+from datapruning.utils.plural import plural
 
 MAX_LOST_CLASSES = 5
 """Classes that are named; of more, their number is given."""

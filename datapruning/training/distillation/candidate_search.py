@@ -92,4 +92,10 @@ class CandidateSearch:
         """What is chosen, and instead of what, in words."""
         difference = describe_difference(chosen, self.proposal.initial)
         instead = f"instead of {difference}, which the prior proposed" if difference else "as the prior proposed"
-        return f"KD weight {chosen} is chosen, {instead}"
+        is_probed = any(result.candidate == chosen for result in self.results)
+        why = (
+            ""
+            if is_probed
+            else ": not probed itself, but by the probes of others and the prior it is expected to be the best"
+        )
+        return f"KD weight {chosen} is chosen, {instead}{why}"
