@@ -32,6 +32,7 @@ from safetensors.torch import save_file
 from benchmarks.common import publish, table
 from datapruning.data.registry import open_dataset
 from datapruning.errors import UserError
+from datapruning.runs.weight_names import fit_names
 from datapruning.runs.weights_file import read_weights
 
 SIDE = 8
@@ -395,9 +396,11 @@ def make_weights(folder: Path, rng: random.Random) -> Example:
     name = rng.choice(list(weights))
     if fault == "NaN":
         weights[name] = torch.full((2,), float("nan"))
-    prefix = rng.choice(("", "module.", "_orig_mod.", "module._orig_mod."))
+    prefix = "".join(rng.sample(("module.", "_orig_mod.", "model.", "net."), rng.randint(0, 3)))
     wrapped = {prefix + key: tensor for key, tensor in rng.sample(list(weights.items()), len(weights))}
-    path = folder / f"net{rng.choice(('.safetensors', '.pth', '.pt'))}"
+    if rng.random() < 0.2:
+        wrapped[f"{prefix}{name.partition('.')[0]}.total_ops"] = torch.zeros(1, dtype=torch.float64)
+    path = folder / f"net{rng.choice(('.safetensors', '.pth', '.pt', '.pth.tar', '.ckpt', '.th'))}"
     if path.suffix == ".safetensors":
         if fault in ("no tensors", "an object"):
             fault = "empty"
@@ -405,7 +408,12 @@ def make_weights(folder: Path, rng: random.Random) -> Example:
     else:
         content: Any = {"no tensors": {"epoch": 3}, "an object": {**wrapped, "history": np.float64(1)}}.get(fault, wrapped)
         key = rng.choice((None, "state_dict", "model_state_dict", "model", "net"))
-        torch.save(content if key is None else {"epoch": 3, key: content}, path)
+        if key is not None and not fault and rng.random() < 0.3:
+            raw = {name: torch.zeros_like(tensor) for name, tensor in wrapped.items()}
+            content = {key: raw, "state_dict_ema": wrapped}
+        elif key is not None:
+            content = {"epoch": 3, key: content}
+        torch.save(content, path)
     if fault == "cut file":
         path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
     elif fault == "empty":
@@ -413,9 +421,11 @@ def make_weights(folder: Path, rng: random.Random) -> Example:
     elif fault == "absent":
         path.unlink()
     culprit = (path.name, *([name] if fault == "NaN" else [])) if fault else ()
-    return Example(
-        f"weights{', ' + fault if fault else ''}", lambda: {"weights": read_weights(path)}, {"weights": expected}, culprit
-    )
+
+    def open_weights() -> dict[str, Any]:
+        return {"weights": fit_names(read_weights(path), expected, path)}
+
+    return Example(f"weights{', ' + fault if fault else ''}", open_weights, {"weights": expected}, culprit)
 
 
 def search(num_examples: int, seed: int, seconds: float = float("inf")) -> tuple[Counter[str], list[str]]:
