@@ -16,6 +16,7 @@ from datapruning.artifacts.subset import Subset, load_subset, validate_ids
 from datapruning.artifacts.subset_file import open_subset
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import parse_dataset_spec
+from datapruning.data.missing_classes import announce_lost_classes
 from datapruning.data.registry import SOURCES, open_dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue
 from datapruning.evidence.own_embeddings import OwnEmbeddings
@@ -86,6 +87,8 @@ def select(
         scores, fraction, strategy=strategy, settings=settings, balance=cast(Balance, balance), labels=labels, seed=seed,
         evidence=evidence, embeddings=opened, exclude=None if exclude is None else _excluded_ids(exclude, scores, dataset),
     )  # fmt: skip
+    if scores.labels is not None and scores.meta.class_names is not None and (scores.labels >= 0).all():
+        announce_lost_classes(scores.labels[subset.indices], scores.meta.class_names)
     if out is not None:
         save_if_new(subset, Path(out))
     return subset

@@ -20,6 +20,7 @@ from datapruning.config.combinations import check_combination
 from datapruning.config.kd import check_kd_weight
 from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.data.dataset import check_readable
+from datapruning.data.missing_classes import announce_lost_classes
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.runs.run import RESULT, FinishedRun, Run
@@ -122,6 +123,7 @@ class Selection:
             check_same_dataset("this subset", subset.meta, data)
             validate_ids(subset.indices, data.total, "this subset", data.name)
             check_readable(subset.indices, data, "this subset")
+            announce_lost_classes(data.train.labels[subset.indices], data.class_names)
             return subset
         assert self.fraction is not None
         fraction, balance, strategy = self.fraction, self.balance or "none", self.strategy or "top"

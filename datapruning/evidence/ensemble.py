@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from datapruning.config.ensemble import EnsembleConfig
+from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.evidence.subset_masks import member_mask
 from datapruning.io.atomic import remove_file
@@ -25,6 +26,8 @@ from datapruning.utils.plural import plural
 from datapruning.utils.records import Record, parse_record
 
 ARRAYS = ("in_subset", "correct", "loss", "margin", "oof_probs", "test_correct")
+MAX_CHECKED_SAMPLES = 100
+"""Only with fewer samples can a member have too few of them."""
 RETRAIN_HINT = "delete it to have it trained again"
 MemberTrials = tuple[TrialStore, list[TrialConfig], TrialFn]
 """The store of an ensemble, the configuration of each member, and the function that trains one and writes its file."""
@@ -129,6 +132,8 @@ def member_trials(
 ) -> MemberTrials:
     """The members of an ensemble as trials, in a folder of this ensemble alone, which the caller names by its configuration.
 
+    Raises InvalidValue where a member would have too few samples to train on, or none that it does not see.
+
     `train_member` makes of a member's number and the ids of its subset the member; its file at `state_path` is removed in
     the end. `labels` are int64 [N]; `seed` is that of the subsets.
     """
@@ -144,7 +149,15 @@ def member_trials(
             accuracy_held_out=100 * float(member.correct[~member.in_subset].mean()),
         ).to_json()
 
-    store = TrialStore(folder, {"subset_fraction": ensemble.subset_fraction, "total": len(labels)})
+    total = len(labels)
+    for number in range(ensemble.num_members if total <= MAX_CHECKED_SAMPLES else 0):
+        size = int(member_mask(number, labels, ensemble.subset_fraction, seed).sum())
+        if not MIN_BATCH_SIZE <= size < total:
+            raise InvalidValue(
+                f"{total} samples are too few for an ensemble: member {number} would be trained on {size} of them; each "
+                f"takes {MIN_BATCH_SIZE} or more, and leaves one or more out (ensemble.subset_fraction)"
+            )
+    store = TrialStore(folder, {"subset_fraction": ensemble.subset_fraction, "total": total})
     return store, [{"member": number} for number in range(ensemble.num_members)], train
 
 

@@ -19,7 +19,7 @@ from datapruning.evidence.ensemble import (
     record_ensemble,
     state_path,
 )
-from datapruning.evidence.sample_stats import statistics
+from datapruning.evidence.sample_stats import check_class_count, statistics
 from datapruning.models.flops import evaluation_cost
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_steps
@@ -58,6 +58,7 @@ def ensemble_seconds(context: Context, trials: MemberTrials) -> float:
 
 def open_member_trials(context: Context, seed: int) -> MemberTrials:
     """The same ensemble as trials, for workers."""
+    check_class_count(context.data.name, context.data.classes)
     recipe, views = context.recipe, _member_policy(context.recipe)
     identity: dict[str, Any] = {
         **recipe.identity("ensemble_member"), "subset_fraction": recipe.ensemble.subset_fraction, "seed": seed,

@@ -17,7 +17,7 @@ from datapruning.evidence.manifests import DONE, MANIFEST, RecordingManifest
 from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import FEATURES, LABELS, RUNNER_UP, Recording, create_recording, write_array
-from datapruning.evidence.sample_stats import SampleStats, runner_up_class
+from datapruning.evidence.sample_stats import SampleStats, check_class_count, runner_up_class
 from datapruning.io.atomic import atomic_write
 from datapruning.io.locks import exclusive_lock
 from datapruning.io.memmap import create_memmap
@@ -75,9 +75,10 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
     Run r has the random seed `seed` + r. A killed call resumes where it was.
 
     Raises:
-        InvalidValue: the early epoch comes after the last one.
+        InvalidValue: the early epoch comes after the last one, or the dataset has a single class.
     """
     evidence, training, data = context.recipe.evidence, context.recipe.proxy, context.data
+    check_class_count(data.name, data.classes)
     if evidence.early_epoch > training.epochs:
         raise InvalidValue(
             f"evidence.early_epoch is {evidence.early_epoch}, but the proxy trains {training.epochs} epochs (proxy.epochs)"

@@ -179,3 +179,13 @@ def _open(path: Path, dtype: Any, shape: tuple[int, int], *, writable: bool) -> 
     if writable and not path.exists():
         return create_memmap(path, dtype, shape)
     return open_checked_memmap(path, dtype, shape, "evidence", "r+" if writable else "r")
+
+
+def check_class_count(name: str, num_classes: int) -> None:
+    """Refuse a dataset of one class: its statistics compare the label with the other classes.
+
+    Raises:
+        InvalidValue: naming it.
+    """
+    if num_classes < 2:
+        raise InvalidValue(f"{name} has a single class: there is none to compare it with; only the scorer random ranks it")

@@ -7,6 +7,7 @@ from typing import TypedDict, Unpack, cast
 
 from datapruning import recipes
 from datapruning.config.recipe import INHERIT_FROM_TRAIN, Recipe, read_recipe
+from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
 from datapruning.data.loaders.factory import check_names, resolve_device
@@ -102,6 +103,10 @@ def open_context(
     if not isinstance(recipe, Recipe):
         recipe, run_table = read_recipe(recipes.path_of(recipe or _default_recipe(data, device)), changes)
         held = {change.partition("=")[0].strip() for change in changes} | set(run_table.get("held") or ())
+    if len(data.valid_ids) < MIN_BATCH_SIZE:
+        raise InvalidValue(
+            f"{data.name} has {len(data.valid_ids)} readable training samples; {MIN_BATCH_SIZE} or more are needed"
+        )
     recipe.views.check_images(data.train.shape)
     shape = recipe.views.output_shape(data.train.shape)
     for table in ("train", *INHERIT_FROM_TRAIN):

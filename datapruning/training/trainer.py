@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
+from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue, TimeLimitReached
 from datapruning.models.flops import network_flops
@@ -156,7 +157,10 @@ class Trainer:
                 of another version.
             TimeLimitReached: a callback stopped the training; its state is in `checkpoint`.
             OutOfMemory, DeviceError: what was saved stays.
+            InvalidValue: fewer samples than a batch norm needs.
         """
+        if len(self.ids) < MIN_BATCH_SIZE:
+            raise InvalidValue(f"{self.description}: {len(self.ids)} samples to train on; it takes {MIN_BATCH_SIZE} or more")
         announce_time()
         tensors = self._load(checkpoint, init_from)
         state = self.state
