@@ -1,5 +1,6 @@
 """The pruning stage: before a student is trained, a few batches of kept samples decide which of its weights are kept."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.data.loaders.loader import Batch
+from datapruning.errors import InvalidValue
 from datapruning.models.flops import network_flops
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
@@ -18,6 +20,7 @@ from datapruning.training.data_init import initialize_from_images
 from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
 from datapruning.training.reproducibility import StepRNG, isolated_rng
 from datapruning.training.self_distillation.cs_kd import ClassPairs
+from datapruning.training.sparsity.connectivity import find_cut_layer
 from datapruning.training.sparsity.criteria import CRITERIA, DATA_FREE, SaliencyInputs
 from datapruning.training.sparsity.masks import MASKS_FILE, Masks, format_count, load_masks
 from datapruning.training.sparsity.meta_gradient import SaliencyBatch, SaliencyLoss
@@ -46,9 +49,17 @@ def describe_plan(model: nn.Module, settings: SparsityConfig) -> str:
     """What will be kept, before anything is done: "keeping 3.9 k of 77.9 k weights (95.00% removed)".
 
     Raises:
-        InvalidValue: a model with nothing to prune.
+        InvalidValue: a model with nothing to prune, or so few weights kept that a layer would have none.
     """
-    total = sum(weight.numel() for weight in prunable(model).values())
+    weights = prunable(model)
+    total = sum(weight.numel() for weight in weights.values())
+    if count_kept(total, settings.sparsity) < len(weights):
+        raise InvalidValue(
+            f"sparsity {settings.sparsity:g} keeps {count_kept(total, settings.sparsity)} of {total:,} weights, fewer than "
+            f"the {len(weights)} layers: a layer would have none; it is at most "
+            f"{math.floor(1e6 * (1 - len(weights) / total)) / 1e6:g}",
+            parameter="sparsity",
+        )
     kept = format_count(count_kept(total, settings.sparsity))
     return f"keeping {kept} of {format_count(total)} weights ({settings.sparsity:.2%} removed)"
 
@@ -67,7 +78,8 @@ def prune_at_init(
     "epsd" takes the saliency of both; `self_teacher`: soft labels for "tf-kd-self".
 
     Raises:
-        InvalidValue: a model with nothing to prune, a class with one sample where pairs are needed.
+        InvalidValue: a model with nothing to prune, a class with one sample where pairs are needed, or masks that leave no
+            way from the images to the output.
         DataPruningError: a saliency that is not finite.
     """
     started = time.perf_counter()
@@ -91,6 +103,13 @@ def prune_at_init(
         model.train(was_training)
     assert kept is not None
     masks = to_masks(kept)
+    cut = find_cut_layer(model, masks, context.shape)
+    if cut is not None:
+        raise InvalidValue(
+            f"pruned by {settings.criterion} to {masks.kept:,} of {masks.total:,} weights, nothing of the images passes "
+            f"layer '{cut}': the output would not depend on them; remove fewer weights, or use the criterion synflow",
+            parameter="sparsity",
+        )
     for name in protected:
         info(f"pruning: layer '{name}' would have lost all weights; its strongest one is kept")
     layers = layer_table(model, masks.kept_by_layer, context.shape)
