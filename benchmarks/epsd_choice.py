@@ -1,0 +1,74 @@
+"""Which version of EPSD's saliency: on Fashion-MNIST and on classes 0 to 49 of CIFAR-100, judged on pruned-away samples.
+
+    DPRUNE_DATA=... python -m benchmarks.epsd_choice [--jobs 2] [--report-only]
+
+fastnet32, recipe `cifar100-fast`, four fifths of the data, 50,000 samples seen, seeds 10 to 12. `epsd_cifar100` then
+compares the version that is chosen here, on classes 50 to 99 and other seeds. About 2.5 core-hours. ERK: more of large
+layers is removed (Erdős–Rényi kernel, Evci et al. 2020).
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from benchmarks.committed import run_rows
+from benchmarks.common import mean_spread, publish, table
+from benchmarks.fast_speed import PRECISION_TEXT
+from benchmarks.sparse_students import train_student
+from datapruning.utils.hashing import config_hash
+
+SETS, SEEDS = ("cifar100:0-49", "fashion-mnist"), (10, 11, 12)
+SPARSITIES = (0.95, 0.98)
+METHOD, FRACTION, SAMPLES = "cs-kd", "0.8", 50_000
+VERSIONS: dict[str, dict[str, Any]] = {
+    "EPSD, 5 rounds": {"criterion": "epsd"},
+    "and 8 batches": {"criterion": "epsd", "batches": 8},
+    "and 8 batches, matched gradients": {"criterion": "epsd", "batches": 8, "match_gradients": True},
+    "and 30 inner steps on fresh batches, first-order": {
+        "criterion": "epsd", "batches": 8, "inner_steps": 30, "fresh_inner_batches": True, "mode": "first-order",
+    },
+    "and 20 rounds": {"criterion": "epsd", "rounds": 20},
+    "and a floor of 0.2": {"criterion": "epsd", "floor": 0.2},
+    "and a floor of 0.5": {"criterion": "epsd", "floor": 0.5},
+    "and ERK": {"criterion": "epsd", "scope": "erk"},
+    "and 20 rounds, 8 batches, a floor of 0.2": {"criterion": "epsd", "rounds": 20, "batches": 8, "floor": 0.2},
+    "ProsPr, 5 rounds": {"criterion": "prospr", "rounds": 5},
+    "SynFlow, 100 rounds": {"criterion": "synflow"},
+    "random, ERK": {"criterion": "random", "scope": "erk"},
+}  # fmt: skip
+NAME = "epsd_choice"
+COMMAND = "DPRUNE_DATA=... python -m benchmarks.epsd_choice"
+
+
+def config(version: str, data: str, sparsity: float, seed: int) -> dict[str, Any]:
+    """The configuration of a student."""
+    return {
+        "data": data, "fraction": FRACTION, "samples": SAMPLES, "method": METHOD, "seed": seed, "sparsity": sparsity,
+        "settings": VERSIONS[version], "validate": True,
+    }  # fmt: skip
+
+
+def main() -> None:
+    columns = [(data, sparsity) for data in SETS for sparsity in SPARSITIES]
+    configs = [config(version, *column, seed) for seed in SEEDS for column in columns for version in VERSIONS]
+    rows = {config_hash(row["config"], 16): row["result"] for row in run_rows(NAME, configs, train_student, __doc__)}
+    lines = []
+    for version in VERSIONS:
+        keys = [[config_hash(config(version, *column, seed), 16) for seed in SEEDS] for column in columns]
+        measured = [[rows[key]["validation"] for key in of_column if key in rows] for of_column in keys]
+        means = [statistics.mean(values) for values in measured if values]
+        lines.append([
+            version, *(mean_spread(values) if values else "" for values in measured),
+            f"{statistics.mean(means):.2f}" if len(means) == len(columns) else "",
+        ])  # fmt: skip
+    head = ["masks by", *(f"{data}, {sparsity:.0%} removed" for data, sparsity in columns), "mean"]
+    body = (
+        f"Accuracy in percent on pruned-away samples, over seeds; fastnet32, {SAMPLES:,} samples seen, trained with "
+        f"{METHOD}. {PRECISION_TEXT}\n\n{table(head, lines)}"
+    )
+    publish(NAME, "Which version of EPSD, on CIFAR-100 and Fashion-MNIST", COMMAND, body, {})
+
+
+if __name__ == "__main__":
+    main()
