@@ -653,7 +653,7 @@ READERS = {
         Reader("ids .npy", ("ids.npy",), make_ids, lambda f: read_ids(f / "ids.npy"), NONE),
         Reader("ids .txt", ("ids.txt",), make_ids, lambda f: read_ids(f / "ids.txt"), NONE),
         Reader("ids .csv", ("ids.csv",), make_ids, lambda f: read_ids(f / "ids.csv"), NONE),
-        Reader("ids .pt", ("ids.pt",), make_ids, lambda f: read_ids(f / "ids.pt"), NONE),
+        Reader("ids .pt", ("ids.pt",), make_ids, lambda f: read_ids(f / "ids.pt"), BYTES),
         Reader("image paths", ("paths.txt",), make_folder, read_paths, NONE),
         Reader("label-issues", ("label-issues.csv", "label-issues.json"), make_label_issues, read_label_issues, NONE),
         Reader("inspect label-issues", ("label-issues.csv", "label-issues.json"), make_label_issues,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from datapruning.errors import InvalidFile, first_line
-from datapruning.io.npy import READ_ERRORS, Array, read_array
+from datapruning.io.npy import READ_ERRORS, Array, read_array, verify_zip
 from datapruning.io.regular_file import open_regular_file
 from datapruning.io.text import read_text
 
@@ -92,6 +92,7 @@ def _read_tensor(path: Path) -> Array:
         with open_regular_file(path) as (file, size):
             if size > MAX_LIST_BYTES:
                 raise ValueError("it is too large for a list of ids")
+            verify_zip(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about TorchScript archives, which are refused
                 content = torch.load(file, map_location="cpu", weights_only=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.json import MAX_JSON_BYTES, parse_json
-from datapruning.io.npy import CHUNK_BYTES, check_memory, open_checked_zip
+from datapruning.io.npy import verify_zip
 from datapruning.io.regular_file import open_regular_file
 from datapruning.io.tensors import load_tensors
 from datapruning.io.text import read_text
@@ -72,7 +72,7 @@ def read_described_weights(path: Path) -> tuple[dict[str, Tensor], ModelDescript
     if path.suffix not in SUFFIXES and not _begins_like(path, PICKLE):
         raise InvalidFile(f"{path} is neither a run folder nor a file of weights ({', '.join(SUFFIXES)}, ...)")
     try:
-        _check_archive(path)
+        verify_zip(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about TorchScript archives, which are refused
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -125,22 +125,6 @@ def _refused_entry(path: Path, error: Exception) -> str:
             if "UNICODE" in opcode.name:
                 entry = f"its entry '{argument}' is "
     return f"{entry}a {unknown[1]}"
-
-
-def _check_archive(path: Path) -> None:
-    """Check the sizes and checksums of a zip archive, which torch does not; older files are no archives.
-
-    Raises:
-        ValueError, and others of `READ_ERRORS`: a bomb, or a member that was changed.
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    with open_regular_file(path) as (file, size), open_checked_zip(file, size) as archive:
-        check_memory(sum(info.file_size for info in archive.infolist()))
-        for info in archive.infolist():
-            with archive.open(info) as member:
-                while member.read(CHUNK_BYTES):
-                    pass
 
 
 def metadata_path(path: Path) -> Path:

@@ -155,6 +155,15 @@ def test_a_tensor_of_ids_is_a_list_of_ids(tmp_path: Path, small_dataset: Dataset
     assert open_subset(tmp_path / "ids.pt", small_dataset).indices.tolist() == [3, 7]
 
 
+def test_a_damaged_tensor_of_ids_is_refused(tmp_path: Path) -> None:
+    """Torch does not verify the checksums of its archives."""
+    torch.save(torch.tensor([7, 3]), tmp_path / "ids.pt")
+    content = (tmp_path / "ids.pt").read_bytes()
+    (tmp_path / "ids.pt").write_bytes(content.replace((7).to_bytes(8, "little"), (6).to_bytes(8, "little"), 1))
+    with pytest.raises(InvalidFile, match=r"ids\.pt cannot be read as a tensor .Bad CRC-32"):
+        read_ids(tmp_path / "ids.pt")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
