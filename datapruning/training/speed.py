@@ -93,7 +93,7 @@ def _measure(context: Context, config: TrainConfig, loss: Loss) -> Speed:
     def seconds_of(num_batches: int) -> tuple[float, int]:
         trainer = Trainer(
             model, loader, ids[: num_batches * global_batch_size(config)], views, config, loss, seed=0,
-            num_steps=NO_END, description="measuring",
+            num_steps=NO_END, description=f"measuring {config.model}",
         )  # fmt: skip
         state = trainer.fit(stop_epoch=1)
         return state.seconds, state.samples_seen

@@ -39,6 +39,7 @@ from datapruning.training.self_distillation.dlb import DLB
 from datapruning.training.self_distillation.ps_kd import PSKD
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
+from datapruning.utils import predicted_time
 from datapruning.utils.processes import is_main, num_processes, rank
 from tests.helpers.trainers import fit
 
@@ -233,6 +234,7 @@ def main() -> None:
     """`python -m tests.helpers.two_processes compare|teach|record FOLDER [kill|memory STEP RANK]`."""
     action, folder, *fault = sys.argv[1:]
     torch.set_num_threads(1)
+    predicted_time._PENDING.set([])  # no measured steps, which a fault would count
 
     def work() -> int:
         if action == "compare":

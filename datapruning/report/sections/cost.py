@@ -14,6 +14,7 @@ from datapruning.report.figures import INK, MARKERS, MUTED, PANEL, SERIES, Figur
 from datapruning.report.format import format_flops, format_seconds, percent, si_number, slug
 from datapruning.report.groups import Group, pivot, pruning_scorers
 from datapruning.report.inputs import ReportInputs
+from datapruning.report.point_labels import label_points
 from datapruning.report.render import Section, render
 from datapruning.report.run_records import NO_KD
 
@@ -90,9 +91,6 @@ def _cost_figure(comparison: Comparison, scorer: str, measure: Measure) -> Figur
                 axes.plot([point.first for point in curve], means, color=colour, marker=marker,
                           markerfacecolor=PANEL, linestyle=(0, (1.5, 1.5)), label=f"{kd}, the first student",
                           zorder=3)  # fmt: skip
-            for point in curve:
-                axes.annotate(percent(point.group.fraction), (point.per_student, point.group.mean), (-5, 4),
-                              textcoords="offset points", ha="right", fontsize=7.5, color=INK)  # fmt: skip
         for point in points:
             if point.group is comparison.full_data:
                 axes.plot([point.per_student], [point.group.mean], marker="*", markersize=11, linestyle="none", color=INK,
@@ -103,6 +101,8 @@ def _cost_figure(comparison: Comparison, scorer: str, measure: Measure) -> Figur
         axes.set_xlabel(UNITS[measure])
         axes.set_ylabel("test accuracy, %")
         axes.margins(x=0.14, y=0.12)
+        labelled = [point for curve in by_kd.values() for point in curve if point.group.kd in (NO_KD, comparison.main_kd)]
+        label_points(axes, [(p.per_student, p.group.mean, percent(p.group.fraction)) for p in labelled], INK)
 
     name = f"cost{comparison.suffix}-{slug(scorer)}-{measure}"
     return plot(name, f"Test accuracy against {UNITS[measure]}: {scorer}", f"{scorer}: {measure}", paint, height=3.5)
