@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from datapruning.errors import InvalidValue
 
+ONLY_ONCE = ("epochs", "batch_size", "lr")
+"""Settings that are refused where the changes of the recipe set them, too; of others the argument holds."""
+
 
 def given_settings(
     changes: Sequence[str], given: Mapping[str, object], tables: Sequence[str] = ("train",)
@@ -16,13 +19,13 @@ def given_settings(
         tables: of the recipe that have these settings.
 
     Raises:
-        InvalidValue: one that the changes set, too.
+        InvalidValue: one of `ONLY_ONCE` that the changes set, too.
     """
     settings = {key: value for key, value in given.items() if value is not None}
     changed = {change.partition("=")[0].strip() for change in changes}
     for key, value in settings.items():
         for table in tables:
-            if f"{table}.{key}" in changed:
+            if key in ONLY_ONCE and f"{table}.{key}" in changed:
                 raise InvalidValue(
                     f"{key} is {value}, and the changes of the recipe set {table}.{key}: leave one out", parameter=key
                 )
