@@ -324,7 +324,7 @@ def test_teachers_and_proxies_do_not_inherit_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["teacher.infobatch=0.5", "proxy.infobatch=0.5", "teacher.infobatch_until=0.5"])
 def test_teachers_and_proxies_cannot_have_it(tmp_path: Path, change: str) -> None:
     (tmp_path / "r.toml").write_text("")
-    with pytest.raises(InvalidValue, match=r"r\.toml: (teacher|proxy)\.infobatch\w* is for students"):
+    with pytest.raises(InvalidValue, match=r"^(teacher|proxy)\.infobatch\w* is for students"):
         read_recipe(tmp_path / "r.toml", [change])
     with pytest.raises(InvalidValue, match="is for students"):
         Recipe(name="custom", teacher=TeacherConfig(**dict(PRUNED)))

@@ -237,11 +237,11 @@ def test_accumulation_is_planned_in_training_steps() -> None:
 
 
 def test_parts_of_a_batch_are_the_batch() -> None:
-    n = 25  # 8, 8 and 9: no lone sample
+    n = 25  # the last two share: no batch of a single sample
     labels, mixed = torch.arange(n), MixedLabels(torch.arange(n) + 1, torch.linspace(0, 1, n))
     batch = Batch(torch.arange(n).view(n, 1, 1, 1).to(torch.uint8), labels, np.arange(n), mixed)
     parts = list(micro_batches(batch, torch.randn(n, 1, 1, 1), SHORT.replace(batch_size=8, grad_accum_steps=4)))
-    assert [len(part.ids) for part, _, _ in parts] == [8, 8, 9]
+    assert [len(part.ids) for part, _, _ in parts] == [8, 8, 5, 4]
     assert sum(share for _, _, share in parts) == pytest.approx(1)
     assert torch.equal(torch.cat([part.labels for part, _, _ in parts]), labels)
     assert torch.equal(torch.cat([part.mixed.lam for part, _, _ in parts if part.mixed]), mixed.lam)

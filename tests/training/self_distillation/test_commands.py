@@ -172,7 +172,7 @@ TRAIN = ("train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *
             "self-distillation (ps-kd) and mixup.prob 0.5 do not go together",
         ),
         (
-            ("--self-distill", "cs-kd", "--set", "train.epochs=1", "--fraction", "0.004"),
+            ("--self-distill", "cs-kd", "--set", "train.epochs=1", "--fraction", "0.007", "--balance", "class"),
             "pairs within a class need two kept samples or more",
         ),
     ],
