@@ -155,7 +155,7 @@ def power_law(fractions: Floats, errors: Floats, weights: Floats) -> tuple[Float
         variance = share @ (x - mean_x) ** 2
         scale = np.maximum((errors - mean_y[:, None]) @ (share * (x - mean_x)) / max(variance, 1e-12), 0.0)
         floor = mean_y - scale * mean_x
-        through_zero = errors @ (share * x) / (share @ x**2)
+        through_zero = np.maximum(errors @ (share * x) / (share @ x**2), 0.0)
         scale, floor = np.where(floor < 0, through_zero, scale), np.maximum(floor, 0.0)
         misfit = (errors - floor[:, None] - scale[:, None] * x) ** 2 @ weights
         misfit += (np.log(power / PRIOR_POWER) / PRIOR_POWER_STDDEV) ** 2

@@ -19,6 +19,8 @@ from datapruning.report.render import Section, render
 from datapruning.report.run_records import NO_KD
 
 UNITS = {"compute": "floating-point operations", "seconds": "seconds"}
+SINGLE_COST = 1.001
+"""Costs whose ratio is below this are drawn as one number."""
 MAX_STUDENTS = 1000
 
 
@@ -101,6 +103,9 @@ def _cost_figure(comparison: Comparison, scorer: str, measure: Measure) -> Figur
         axes.set_xlabel(UNITS[measure])
         axes.set_ylabel("test accuracy, %")
         axes.margins(x=0.14, y=0.12)
+        costs = [cost for point in points for cost in (point.per_student, point.first)]
+        if max(costs) < SINGLE_COST * min(costs):  # matplotlib cannot choose limits around a single number
+            axes.set_xlim(min(costs) / 2, max(costs) * 2)
         labelled = [point for curve in by_kd.values() for point in curve if point.group.kd in (NO_KD, comparison.main_kd)]
         label_points(axes, [(p.per_student, p.group.mean, percent(p.group.fraction)) for p in labelled], INK)
 
