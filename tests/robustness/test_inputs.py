@@ -30,10 +30,10 @@ def test_an_input_opens_to_its_arrays_or_names_the_culprit(rng: random.Random) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_as_many_inputs_as_fit_a_minute() -> None:
-    counts, faults = search(10**6, 7, seconds=60)
+def test_as_many_inputs_as_fit_twenty_seconds() -> None:
+    counts, faults = search(10**6, 7, seconds=20)
     assert not faults, faults[0]
-    assert counts.total() > 20
+    assert counts.total() > 10
 
 
 def reverse_files(original: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:

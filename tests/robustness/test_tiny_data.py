@@ -156,7 +156,7 @@ def test_a_subset_of_one_class_is_one_line_or_a_result(dprune: Dprune, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("case", ["2 samples", "3 samples", "5 classes of 1", "1,000 to 1", "1 class"])
+@pytest.mark.parametrize("case", ["3 samples", "1,000 to 1"])
 def test_every_command_gives_a_result_or_one_line(dprune: Dprune, tmp_path: Path, case: str) -> None:
     write_data(tmp_path, case)
     run = Commands(dprune, tmp_path)
