@@ -8,15 +8,13 @@ comparison of pruned networks (`epsd_cifar100`) is made where, and with what, it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import datapruning as dp
-from benchmarks.class_sets import NETWORK, open_set
+from benchmarks.class_sets import NETWORK
 from benchmarks.committed import run_rows
-from benchmarks.common import fast_precision, publish, table
+from benchmarks.common import publish, table
 from benchmarks.fast_speed import PRECISION_TEXT
+from benchmarks.sparse_students import train_student
 
 DATA, SAMPLES, SEED = "cifar100:0-49", 150_000, 10
 METHODS = ("none", "cs-kd", "ps-kd", "dlb", "tf-kd")
@@ -30,26 +28,9 @@ def config(method: str, fraction: str) -> dict[str, Any]:
     return {"data": DATA, "method": method, "fraction": fraction, "samples": SAMPLES, "seed": SEED}
 
 
-def train_network(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
-    """Train a dense network on a random subset, by labels and a method of self-distillation."""
-    context = dp.open_context(
-        open_set(config["data"]), recipe="cifar100-fast", device="cpu", loader="memory", workspace=workspace, threads=1,
-        changes=[f"train.model={NETWORK}", f"train.precision={fast_precision()}"],
-    )  # fmt: skip
-    run = dp.train(
-        context, fraction=config["fraction"], kd_weight=0, samples=config["samples"], seed=config["seed"],
-        self_distill=config["method"],
-    )  # fmt: skip
-    cost = run.result.training_cost
-    return {
-        "test_accuracy": run.result.test_accuracy, "samples_seen": cost.samples_seen, "flops": cost.flops,
-        "precision": run.result.precision,
-    }  # fmt: skip
-
-
 def main() -> None:
     configs = {(method, fraction): config(method, fraction) for fraction in FRACTIONS for method in METHODS}
-    rows = {str(row["config"]): row["result"] for row in run_rows(NAME, list(configs.values()), train_network, __doc__)}
+    rows = {str(row["config"]): row["result"] for row in run_rows(NAME, list(configs.values()), train_student, __doc__)}
     lines = []
     for method in METHODS:
         results = [rows.get(str(configs[method, fraction])) for fraction in FRACTIONS]

@@ -18,7 +18,7 @@ from torch import nn
 import datapruning as dp
 from benchmarks.committed import run_rows
 from benchmarks.common import mean_spread, publish, table
-from benchmarks.fast_speed import PRECISION_TEXT, cifar100_context
+from benchmarks.fast_speed import PRECISION_TEXT, cifar100_context, summarise
 from datapruning.models.fastnet import PATCH, Group, fastnet
 from datapruning.utils.hashing import config_hash
 
@@ -77,11 +77,7 @@ def train_network(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     changes = (f"train.model=fastnet{config['width']}", *config["changes"])
     context = cifar100_context("cifar100-fast", workspace, changes)
     run = dp.train(context, fraction=config["fraction"], kd_weight=0, samples=config["samples"], seed=config["seed"])
-    cost = run.result.training_cost
-    return {
-        "test_accuracy": run.result.test_accuracy, "samples_seen": cost.samples_seen, "flops": cost.flops,
-        "precision": run.result.precision,
-    }  # fmt: skip
+    return summarise(run.result)
 
 
 def main() -> None:

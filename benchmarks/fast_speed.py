@@ -20,6 +20,7 @@ from benchmarks.common import data_folder, fast_precision, mean_spread, publish,
 from datapruning.data.dataset import Dataset
 from datapruning.models.flops import forward_flops
 from datapruning.runs.context import Context
+from datapruning.runs.result import StudentResult
 from datapruning.utils.cost import TRAINING_PASS_FORWARDS
 
 FLOPS = 10**14
@@ -63,10 +64,15 @@ def train_network(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     """Train a network on all the data, by labels alone."""
     context = cifar100_context(config["recipe"], workspace)
     run = dp.train(context, fraction=1, kd_weight=0, model=config["network"], samples=config["samples"], seed=config["seed"])
-    cost = run.result.training_cost
+    return summarise(run.result)
+
+
+def summarise(result: StudentResult) -> dict[str, Any]:
+    """What the rows of trainings keep of a student's result."""
+    cost = result.training_cost
     return {
-        "test_accuracy": run.result.test_accuracy, "samples_seen": cost.samples_seen, "flops": cost.flops,
-        "precision": run.result.precision,
+        "test_accuracy": result.test_accuracy, "samples_seen": cost.samples_seen, "flops": cost.flops,
+        "precision": result.precision,
     }  # fmt: skip
 
 

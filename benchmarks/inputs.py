@@ -97,7 +97,7 @@ def make_example(folder: Path, rng: random.Random) -> Example:
 def find_fault(example: Example) -> str:
     """What is wrong with how an example is opened; empty if nothing is."""
     try:
-        found = example.open()
+        opened = example.open()
     except UserError as error:
         line = str(error)
         if not example.culprit:
@@ -111,19 +111,19 @@ def find_fault(example: Example) -> str:
     if example.culprit:
         return f"{example.kind}: accepted, although {example.culprit} is wrong"
     for name, expected in example.expected.items():
-        if not _is_equal(found[name], expected):
-            return f"{example.kind}: {name} is {found[name]!r}, and should be {expected!r}"
+        if not _is_equal(opened[name], expected):
+            return f"{example.kind}: {name} is {opened[name]!r}, and should be {expected!r}"
     return ""
 
 
-def _is_equal(found: Any, expected: Any) -> bool:
+def _is_equal(opened: Any, expected: Any) -> bool:
     if isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(_is_equal(found[key], expected[key]) for key in expected)
+        return opened.keys() == expected.keys() and all(_is_equal(opened[key], expected[key]) for key in expected)
     if isinstance(expected, torch.Tensor):
-        return torch.equal(found, expected)
+        return torch.equal(opened, expected)
     if isinstance(expected, np.ndarray):
-        return found.dtype == expected.dtype and np.array_equal(found, expected)
-    return bool(found == expected)
+        return opened.dtype == expected.dtype and np.array_equal(opened, expected)
+    return bool(opened == expected)
 
 
 # Folders of images ------------------------------------------------------------------------------------------------------

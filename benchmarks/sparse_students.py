@@ -18,6 +18,7 @@ from torch import nn
 import datapruning as dp
 from benchmarks.class_sets import NETWORK, open_set
 from benchmarks.common import fast_precision
+from benchmarks.fast_speed import summarise
 from datapruning.io.tensors import load_tensors
 from datapruning.models.fastnet import fastnet
 from datapruning.runs.context import Context
@@ -61,16 +62,13 @@ def train_student(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     run = dp.train(
         context, subset, kd_weight=config.get("kd_weight", 0), samples=config["samples"], seed=config["seed"]
     )  # fmt: skip
-    result = run.result
-    measured = (
-        {"validation": round(_validate(context, run, subset.indices), 4)} if config.get("validate")
-        else {"test_accuracy": result.test_accuracy}
-    )  # fmt: skip
-    prune = result.costs.prune
-    return {
-        **measured, "samples_seen": result.samples_seen, "flops": result.training_cost.flops, "precision": result.precision,
-        "kept_weights": result.sparsity.kept if result.sparsity else None, "prune_seconds": prune.seconds if prune else None,
-    }  # fmt: skip
+    row, sparsity, prune = summarise(run.result), run.result.sparsity, run.result.costs.prune
+    if config.get("validate"):
+        del row["test_accuracy"]
+        row["validation"] = round(_validate(context, run, subset.indices), 4)
+    if sparsity is not None and prune is not None:
+        row |= {"kept_weights": sparsity.kept, "prune_seconds": prune.seconds}
+    return row
 
 
 def _validate(context: Context, run: FinishedRun[Any], kept: np.ndarray[Any, np.dtype[np.int64]]) -> float:

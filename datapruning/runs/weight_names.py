@@ -39,8 +39,8 @@ def fit_names(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], pat
     prefixes = {prefix for name in named for prefix in _prefixes(name)}
 
     def quality(prefix: str) -> tuple[int, bool, int]:
-        found = sum(prefix + name in named for name in expected)
-        return found, any(part in EMA_PREFIXES for part in prefix.split(".")), -len(prefix)
+        num_expected = sum(prefix + name in named for name in expected)
+        return num_expected, any(part in EMA_PREFIXES for part in prefix.split(".")), -len(prefix)
 
     prefix = max(sorted(prefixes), key=quality)
     fitted = {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}

@@ -80,10 +80,10 @@ def read_described_weights(path: Path) -> tuple[dict[str, Tensor], ModelDescript
         raise InvalidFile(
             f"{path} is not weights alone and is not opened ({_refused_entry(path, error)}): {REMEDY}"
         ) from None
-    found = _find_weights(content)
-    if found is None:
+    selected = _find_weights(content)
+    if selected is None:
         raise InvalidFile(f"{path} holds no weights by name: {REMEDY}")
-    weights, key = found
+    weights, key = selected
     if key in EMA_KEYS and any(isinstance(content.get(other), dict) for other in NESTED_KEYS if other not in EMA_KEYS):
         info(f"{path}: the averaged weights '{key}' (EMA) are taken; to take the others, save them alone")
     return validate_weights(weights, path), None
@@ -96,9 +96,9 @@ def _find_weights(content: Any) -> tuple[dict[str, Tensor], str] | None:
     if all(isinstance(value, Tensor) for value in content.values()):
         return {str(key): value for key, value in content.items()}, ""
     for key in NESTED_KEYS:
-        found = _find_weights(content.get(key))
-        if found is not None:
-            return found[0], key
+        nested = _find_weights(content.get(key))
+        if nested is not None:
+            return nested[0], key
     return None
 
 
