@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from datapruning.utils.system import PROJECT_ROOT
+RunExample = Callable[[str], dict[str, Any]]
 
 
-@pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run examples in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-
-def run(name: str) -> dict[str, Any]:
-    """Run an example; returns its variables."""
-    return runpy.run_path(str(PROJECT_ROOT / "examples" / f"{name}.py"))
-
-
-def test_an_own_folder_is_scored_and_half_of_it_trains_a_student() -> None:
-    values = run("own_folder")
+def test_an_own_folder_is_scored_and_half_of_it_trains_a_student(run_example: RunExample) -> None:
+    values = run_example("own_folder")
     assert values["student"].test_accuracy > 80
     rows = Path("half.csv").read_text().splitlines()
     assert len(rows) == 601
     assert "train/0/" in rows[1]
 
 
-def test_the_list_of_a_colleague_trains_a_student_and_wrong_ids_are_refused() -> None:
-    values = run("colleague_list")
+def test_the_list_of_a_colleague_trains_a_student_and_wrong_ids_are_refused(run_example: RunExample) -> None:
+    values = run_example("colleague_list")
     assert sorted(values["picked"]) == values["subset"].indices.tolist()
     assert len(values["students"]) == 2
     assert values["refused"] == "wrong.txt: id 1438 is not in 0..1437, the training samples of digits (1 such id)"
 
 
-def test_corrected_labels_keep_the_scores_of_the_other_samples(capsys: pytest.CaptureFixture[str]) -> None:
-    values = run("corrected_labels")
+def test_corrected_labels_keep_the_scores_of_the_other_samples(
+    run_example: RunExample, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = run_example("corrected_labels")
     assert values["corrected"] > 30
     relabelled = [row.id for row in values["issues"].rows]
     assert "40 of 1,438 samples have another label, 0 are new" in capsys.readouterr().err

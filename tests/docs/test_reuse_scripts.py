@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +10,13 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning.utils.system import PROJECT_ROOT
 from tests.helpers.read_only import read_only
 
-
-@pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run examples in an empty folder."""
-    monkeypatch.chdir(tmp_path)
+RunExample = Callable[[str], dict[str, Any]]
 
 
-def run(name: str) -> dict[str, Any]:
-    """Run an example; returns its variables."""
-    return runpy.run_path(str(PROJECT_ROOT / "examples" / f"{name}.py"))
-
-
-def test_a_student_is_used_on_pictures_and_exported_with_equal_outputs() -> None:
-    values = run("use_student")
+def test_a_student_is_used_on_pictures_and_exported_with_equal_outputs(run_example: RunExample) -> None:
+    values = run_example("use_student")
     digits = values["digits"]
     assert len(values["labels"]) == 5
     assert (values["labels"] == digits.test.labels[:5]).mean() >= 0.6
@@ -34,14 +24,16 @@ def test_a_student_is_used_on_pictures_and_exported_with_equal_outputs() -> None
     assert np.abs(values["onnx_logits"]).max() > 1
 
 
-def test_fine_tuning_from_a_weights_file_helps_where_few_samples_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    accuracies = run("fine_tune")["accuracies"]
+def test_fine_tuning_from_a_weights_file_helps_where_few_samples_are_kept(
+    run_example: RunExample, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracies = run_example("fine_tune")["accuracies"]
     assert accuracies["odd-even.pth"] > accuracies[None] + 5
     assert "2 classes there, 10 classes here" in capsys.readouterr().err
 
 
-def test_a_selection_by_own_embeddings_trains_nothing() -> None:
-    values = run("own_embeddings")
+def test_a_selection_by_own_embeddings_trains_nothing(run_example: RunExample) -> None:
+    values = run_example("own_embeddings")
     assert len(values["subset"]) == len(values["kept"]) == 431
     assert values["subset"].meta.embeddings.path == "emb.npy"
     assert 0 < len(values["pairs"]) == len(Path("near-duplicates.csv").read_text().splitlines()) - 1
@@ -49,14 +41,14 @@ def test_a_selection_by_own_embeddings_trains_nothing() -> None:
     assert not Path("dprune-runs").exists()
 
 
-def test_a_read_only_teacher_teaches_and_its_missing_labels_are_one_s_own(tmp_path: Path) -> None:
+def test_a_read_only_teacher_teaches_and_its_missing_labels_are_one_s_own(run_example: RunExample, tmp_path: Path) -> None:
     theirs = dp.open_context(
         dp.open_dataset("digits"), changes=["teacher.epochs=4", "train.epochs=4"], workspace=Path("colleague")
     )  # fmt: skip
     dp.train(theirs, fraction=0.1, kd_weight=0.5)
     before = sorted(Path("colleague").rglob("*"))
     with read_only(tmp_path / "colleague"):
-        values = run("read_only_teacher")
+        values = run_example("read_only_teacher")
     assert Path(values["teacher"].folder).parent == Path("colleague/teachers")
     assert values["student"].result.soft_labels_computed == 4 * (431 - 144)
     assert [path.parent.parent for path in Path("my-workspace").rglob("logits.npy")] == [Path("my-workspace/soft-labels")]
