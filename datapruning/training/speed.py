@@ -29,6 +29,8 @@ FIRST_BATCHES, MORE_BATCHES, MAX_BATCHES = 2, 4, 128
 """Steps of the first measurement, which warms up, and how many times as many the next one has."""
 ENOUGH_SECONDS, SLOW_SECONDS = 0.4, 6.0
 """A measurement of so long is enough; where the first one takes so long, its warming up does not matter."""
+MAX_SHARE = 0.05
+"""Of the work that is predicted, that a measurement may cost after its warming up, but for its least."""
 NO_END = 10**9
 EASY_SHARE = 0.6
 """Of samples whose loss is below the mean, of which InfoBatch skips its share: about so many."""
@@ -40,18 +42,19 @@ def training_seconds(context: Context, training: TrainConfig, kept: int, total: 
     `is_taught`: with soft labels.
     """
     samples = planned_samples(training, kept, total)
-    small = share_of_small_images(training, kept, total)
-    seconds = (
-        samples * (1 - small) * measured_speed(context, training.replace(progressive_size=0), is_taught=is_taught).train
-    )
-    if small:
-        seconds += samples * small * measured_speed(context, training, is_taught=is_taught).train
+    num_small = samples * share_of_small_images(training, kept, total)
+    full_size, num_large = training.replace(progressive_size=0), samples - num_small
+    seconds = num_large * measured_speed(context, full_size, is_taught=is_taught, num_samples=num_large).train
+    if num_small:
+        seconds += num_small * measured_speed(context, training, is_taught=is_taught, num_samples=num_small).train
     return seconds * (1 - EASY_SHARE * training.infobatch * training.infobatch_until)
 
 
 def forward_seconds(context: Context, training: TrainConfig, count: int) -> float:
     """Seconds of an evaluation pass over `count` images, or of as many soft labels, by the network of these settings."""
-    return count * measured_speed(context, training.replace(progressive_size=0)).forward if count else 0.0
+    if not count:
+        return 0.0
+    return count * measured_speed(context, training.replace(progressive_size=0), num_samples=count).forward
 
 
 def share_left(checkpoints: Iterable[Path], training: TrainConfig, kept: int, total: int) -> float:
@@ -60,8 +63,12 @@ def share_left(checkpoints: Iterable[Path], training: TrainConfig, kept: int, to
     return max(0.0, 1 - done / planned_steps(training, kept, total))
 
 
-def measured_speed(context: Context, training: TrainConfig, *, is_taught: bool = False) -> Speed:
+def measured_speed(
+    context: Context, training: TrainConfig, *, is_taught: bool = False, num_samples: float = NO_END
+) -> Speed:
     """Seconds that a sample takes; measured at the first call for this network and kept in the context.
+
+    The work that is predicted has `num_samples`: little work is measured briefly.
 
     Training steps are measured by the trainer itself, on the first samples of the dataset. Nothing of what is trained
     later depends on it. The compilation of a network is not measured.
@@ -71,7 +78,8 @@ def measured_speed(context: Context, training: TrainConfig, *, is_taught: bool =
     if key not in context.speeds:
         loss = DistillationLoss(_Zeros(context.data.classes), 0.5, 1.0) if is_taught else CrossEntropy()
         with reproducible(context.threads, training), quiet():
-            context.speeds[key] = _measure(context, config, loss)
+            num_batches = int(MAX_SHARE * num_samples / global_batch_size(config))
+            context.speeds[key] = _measure(context, config, loss, max(FIRST_BATCHES, min(MAX_BATCHES, num_batches)))
     return context.speeds[key]
 
 
@@ -86,7 +94,8 @@ class _Zeros:
         return torch.zeros(1, len(key[0]), self.classes)
 
 
-def _measure(context: Context, config: TrainConfig, loss: Loss) -> Speed:
+def _measure(context: Context, config: TrainConfig, loss: Loss, max_batches: int) -> Speed:
+    """Measure steps of up to `max_batches` batches."""
     ids, loader, views = context.data.valid_ids, context.loader("train"), context.views
     model = context.new_model(config.model, 0)
 
@@ -98,7 +107,7 @@ def _measure(context: Context, config: TrainConfig, loss: Loss) -> Speed:
         state = trainer.fit(stop_epoch=1)
         return state.seconds, state.samples_seen
 
-    num_batches, limit = FIRST_BATCHES, min(MAX_BATCHES, math.ceil(len(ids) / global_batch_size(config)))
+    num_batches, limit = FIRST_BATCHES, min(max_batches, math.ceil(len(ids) / global_batch_size(config)))
     seconds, samples = seconds_of(num_batches)
     is_enough = seconds >= SLOW_SECONDS and context.device.type == "cpu"
     while not agree(is_enough):
