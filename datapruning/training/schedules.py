@@ -1,11 +1,13 @@
 """Learning-rate schedules: pure functions of the share of the steps that are done, from 0 to 1."""
 
 import math
+from bisect import bisect_left
 from functools import cache
+from itertools import accumulate
 
 from datapruning.config.training import TrainConfig
 from datapruning.models.flops import forward_flops
-from datapruning.training.distributed.sharding import global_batch_size, global_batch_sizes
+from datapruning.training.distributed.sharding import global_batch_sizes
 from datapruning.utils.cost import passes_flops
 
 
@@ -38,7 +40,8 @@ def planned_steps(training: TrainConfig, kept: int, total: int) -> int:
         samples = training.epochs * total if training.samples == "full" else training.samples
         sizes = global_batch_sizes(kept, training)
         passes, rest = divmod(samples, kept)
-        return passes * len(sizes) + min(len(sizes), -(-rest // global_batch_size(training)))
+        seen = list(accumulate(sizes, initial=0))  # after each step of a pass: the last two batches may be smaller than the others
+        return passes * len(sizes) + bisect_left(seen, rest)
     passes_over = total if training.budget == "steps" else kept
     return training.epochs * len(global_batch_sizes(passes_over, training))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import datapruning as dp
@@ -25,6 +25,7 @@ QUICK = ("--loader", "memory", "--kd-weight", "0", *(word for setting in FAST fo
 
 
 @given(st.integers(2, 400), st.integers(2, 64), st.integers(1, 3), st.integers(64, 5000))
+@example(kept=17, batch_size=13, accumulated=1, samples=64)  # the last two batches share their samples: 9 and 8
 def test_at_least_so_many_samples_are_seen_and_less_than_a_batch_more(
     kept: int, batch_size: int, accumulated: int, samples: int
 ) -> None:
