@@ -40,7 +40,7 @@ def planned_steps(training: TrainConfig, kept: int, total: int) -> int:
         samples = training.epochs * total if training.samples == "full" else training.samples
         sizes = global_batch_sizes(kept, training)
         passes, rest = divmod(samples, kept)
-        seen = list(accumulate(sizes, initial=0))  # after each step of a pass: the last two batches may be smaller than the others
+        seen = list(accumulate(sizes, initial=0))  # after each step of a pass, whose last two batches may be smaller
         return passes * len(sizes) + bisect_left(seen, rest)
     passes_over = total if training.budget == "steps" else kept
     return training.epochs * len(global_batch_sizes(passes_over, training))

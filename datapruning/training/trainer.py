@@ -127,6 +127,10 @@ class Trainer:
         self.weight_masks = MaskEnforcer(masks, model) if masks else None
         self.ema = WeightEMA(model, config.ema) if config.ema else None  # of weights that are masked already
         self.lookahead = Lookahead(model, config.lookahead) if config.lookahead else None
+        num_epochs = math.ceil(self.num_steps / max(1, len(global_batch_sizes(len(self.ids), config))))
+        self._reader = StepReader(
+            self.loader, self.ids, num_epochs, self.views, self.loss, self.self_distillation, self.device
+        )
         self._graph: StepGraph | None = None
         self._rates: list[Tensor] | None = None
         precision = resolve_precision(config.precision, self.device)
@@ -292,8 +296,7 @@ class Trainer:
             optimizer_step(self.model, self.optimizer, config, self.weight_masks)
             return outputs
 
-        reader = StepReader(self.loader, self.views, self.loss, method, infobatch, self.device)
-        for step, (batch, inputs) in enumerate(reader.read(plan.local_batches[first:], epoch), first):
+        for step, (batch, inputs) in enumerate(self._reader.read(plan.local_batches[first:], epoch, infobatch), first):
             rng.seed_step(step)
             set_rate(step)
             location, total = UpdateLocation(epoch, plan.schedule_steps[step], plan.batches[step]), len(plan.batches[step])

@@ -94,7 +94,7 @@ def test_looking_up_soft_labels_of_two_teachers_adds_no_wait_and_no_upload(
             "train.label_smoothing=0.1",
         ),
         ("train.optimizer=muon", "train.lookahead=0.5", "views.padding=reflect", "views.cutout=4"),
-        ("train.infobatch=0.5", "train.epochs=4"),
+        ("train.infobatch=0.5", "train.epochs=4", "views.num_views=1"),
         ("cutmix.prob=0.3", "mixup.prob=0.3", "train.deterministic=true"),
         ("self_distill.method=dlb", "train.progressive_size=12"),
         ("self_distill.method=tf-kd-self",),
