@@ -12,7 +12,7 @@ from datapruning.report.groups import Group, pivot, scorer_order
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
 from datapruning.report.run_records import ALL, AUTO, NO_KD, RunRecord
-from datapruning.runs.training_records import KDSearch
+from datapruning.runs.training_records import CurvePoint, KDSearch
 
 MAX_SEARCHES = 8
 """Searches that are drawn in one panel."""
@@ -89,14 +89,24 @@ def _paint_validation(axes: Axes, searches: Sequence[RunRecord]) -> None:
         search = run.result.kd_weight_search
         assert search is not None
         _paint_trials(axes, run, search)
-        if search.curve:
-            weights = [point.weight for point in search.curve]
-            axes.plot(weights, [point.accuracy for point in search.curve], color=VALIDATION, linewidth=1.4, zorder=2)
-            bounds = [point.low for point in search.curve], [point.high for point in search.curve]
+        curve = supported_curve(search)
+        if curve:
+            weights = [point.weight for point in curve]
+            axes.plot(weights, [point.accuracy for point in curve], color=VALIDATION, linewidth=1.4, zorder=2)
+            bounds = [point.low for point in curve], [point.high for point in curve]
             axes.fill_between(weights, *bounds, color=VALIDATION, alpha=0.16)
         axes.axvline(run.result.kd_weight, color=CHOSEN, linestyle="--", linewidth=1, zorder=1)
     axes.set_ylabel("validation, %")
     axes.margins(y=0.15)
+
+
+def supported_curve(search: KDSearch) -> list[CurvePoint]:
+    """The fitted response between the smallest and the largest weight above 0 that was probed.
+
+    Below them it is the prior's guess: a probe of labels alone says little about a small weight.
+    """
+    probed = [probe.weight for probe in search.probes if probe.weight > 0]
+    return [point for point in search.curve if probed and min(probed) <= point.weight <= max(probed)]
 
 
 def _paint_trials(axes: Axes, run: RunRecord, search: KDSearch) -> None:
