@@ -2,7 +2,7 @@
 
     python -m benchmarks.fuzz [--files 400] [--runs 1000] [--seed 0] [--only NAME]
 
-First, of each reader of `fuzz_readers.py`, so many changed files (a quarter as many through the whole command `dprune
+First, of each reader of `fuzz_readers/`, so many changed files (a quarter as many through the whole command `dprune
 inspect`, which is slower), changed at random by `fuzz_changes.py`. Each process has a limit of memory, each file one of
 time. Then a coverage-guided fuzzer, atheris, on the readers whose parsing is our own or Python's (`fuzz_guided.py`);
 without the package this part is left out. Linux. What is found is printed, and kept in `runs/fuzz`.
@@ -39,7 +39,8 @@ SECONDS, PATIENCE = 10.0, 60.0
 MEMORY = 2 * 2**30
 """That a process may take beyond what it has when all is imported."""
 GUIDED = (
-    "scores", "subset", "masks", "ensemble member", "dataset", "row store", "run folder", "recording", "soft labels",
+    "scores", "subset", "masks", "ensemble member", "dataset", "dataset with options", "options of a dataset", "row store",
+    "run folder", "recording", "soft labels",
     "label-issues", "ids .npy", "ids .txt", "image paths", "recipe", "teacher .json", "tensors",
 )  # fmt: skip
 PLACE = RUNS / "fuzz"
@@ -56,7 +57,7 @@ def _ring(number: int, frame: FrameType | None) -> None:
 def judge(reader: Any, folder: Path, original: str, changed: bytes, ending: str, plain: bool) -> tuple[str, str]:
     """Return (outcome, exception) of one modified file in `folder`."""
     from benchmarks.fuzz_changes import signed
-    from benchmarks.fuzz_readers import ALL, BYTES, content
+    from benchmarks.fuzz_readers.reader import ALL, BYTES, content
     from datapruning.errors import UserError
     from datapruning.io.checksums import _cached_digest
 
@@ -82,7 +83,8 @@ def work(name: str, seed: int, start: int, count: int, connection: Connection) -
     import torch
 
     from benchmarks.fuzz_changes import changed
-    from benchmarks.fuzz_readers import READERS, content
+    from benchmarks.fuzz_readers import READERS
+    from benchmarks.fuzz_readers.reader import content
 
     torch.set_num_threads(1)
     reader = READERS[name]

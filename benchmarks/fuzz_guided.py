@@ -18,7 +18,8 @@ import atheris
 with atheris.instrument_imports(include=["datapruning", "zipfile", "json", "tomllib", "csv"]):
     from benchmarks.fuzz import FAULTS, judge
     from benchmarks.fuzz_changes import changed
-    from benchmarks.fuzz_readers import READERS, content
+    from benchmarks.fuzz_readers import READERS
+    from benchmarks.fuzz_readers.reader import content
 
 
 def main() -> None:

@@ -4,6 +4,7 @@
 both), 1 anything else.
 """
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -100,6 +101,8 @@ def run(arguments: list[str] | None = None) -> int:
     except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         return _fail(2, f"{error.filename}: {error.strerror}")
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return _fail(2, f"{error.filename}: {error.strerror}")
         what = disk_full_message(error)
         return _fail(1, str(error)) if what is None else _fail(2, f"{error.filename or 'a file'}: {what}")
     except Exception as error:

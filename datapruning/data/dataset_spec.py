@@ -1,8 +1,8 @@
 """A dataset and the options it is read with in one string, `NAME?image-size=96&holdout=0.1`, as runs record it."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from datapruning.data.pixel_range import format_range, parse_range
@@ -143,8 +143,10 @@ def parse_dataset_spec(text: str) -> DatasetSpec:
     Raises:
         UnknownName: an unknown option. InvalidValue: a wrong value.
     """
+    if "\0" in text:
+        raise InvalidValue(f"the name of the dataset, {text!a}, holds a null character")
     name, question, options = text.rpartition("?")
-    if not question or Path(text.removeprefix("hf:")).exists():
+    if not question or os.path.exists(text.removeprefix("hf:")):
         return DatasetSpec(text)
     values: dict[str, Any] = {}
     for option in options.split("&"):

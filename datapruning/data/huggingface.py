@@ -1,5 +1,6 @@
 """Hugging Face datasets that were saved with `save_to_disk`; their images are decoded as those of folders are."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from datapruning.data.image_folder.image_files import ImageFiles, files_at, read
 from datapruning.data.image_folder.image_folder import decoded_dataset
 from datapruning.data.image_folder.scan import check_holdout, split_holdout
 from datapruning.errors import InvalidFile, MissingPackage, first_line
+from datapruning.utils.names import expand_user
 
 PREFIX = "hf:"
 
@@ -29,8 +31,8 @@ def open_saved(spec: DatasetSpec, caches: Sequence[Path]) -> Dataset:
         InvalidFile: no such folder, or without exactly one image and one label column, or without a test split.
         InvalidValue: `holdout` although there is a test split.
     """
-    root = Path(spec.name.removeprefix(PREFIX)).expanduser()
-    if not root.is_dir():
+    root = expand_user(spec.name.removeprefix(PREFIX))
+    if not os.path.isdir(root):
         raise InvalidFile(f"folder {root} is not there")
     try:
         import datasets

@@ -121,7 +121,10 @@ def _labels(labels: Array, where: str, spec: DatasetSpec) -> NDArray[np.int64]:
         raise InvalidFile(f"{where} are {list(labels.shape)}, one number a class; save their argmax, one number a sample")
     if labels.dtype.kind not in "iu":
         raise InvalidFile(f"{where} are {labels.dtype}; whole numbers are needed")
-    return labels.reshape(len(labels) if labels.ndim else 1).astype(np.int64) - (spec.labels_from or 0)
+    count = len(labels) if labels.ndim else 1
+    if labels.size != count:
+        raise InvalidFile(f"{where} are {list(labels.shape)}; one number a sample is needed")
+    return labels.reshape(count).astype(np.int64) - (spec.labels_from or 0)
 
 
 def _class_names(names: Array | None, splits: list[Split], path: Path, spec: DatasetSpec) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from datapruning.data.npz_dataset import open_npz
 from datapruning.data.torchvision_sets import ARRAY_SETS, IMAGE_FILE_SETS, open_array_set, open_image_file_set
 from datapruning.errors import InvalidFile, MissingPackage, UnknownName
 from datapruning.utils.console import info
-from datapruning.utils.names import check_utf8
+from datapruning.utils.names import check_utf8, expand_user
 
 ROOT_VARIABLE = "DPRUNE_DATA"
 WORKSPACE = "dprune-runs"
@@ -78,8 +78,8 @@ def open_dataset(
         "layout": layout, "labels_from": labels_from, "pixel_range": pixel_range, "allow_empty_classes": allow_empty_classes,
     }  # fmt: skip
     spec = parse_dataset_spec(name).with_options(options)
-    caches = [Path(folder).expanduser() / "cache" for folder in (workspace, *reuse)]
-    data = _open(spec, Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser(), download, caches)
+    caches = [expand_user(folder) / "cache" for folder in (workspace, *reuse)]
+    data = _open(spec, expand_user(root or os.environ.get(ROOT_VARIABLE) or "data"), download, caches)
     _check_classes(data, spec)
     return data
 
@@ -140,7 +140,7 @@ def is_folder(name: str) -> bool:
     """Whether a name means a folder: it is an existing folder or looks like a path, and is no dataset's and no `.npz`."""
     if name in SOURCES or name.endswith(".npz"):
         return False
-    return Path(name).expanduser().is_dir() or any(separator in name for separator in ("/", os.sep))
+    return os.path.isdir(expand_user(name)) or any(separator in name for separator in ("/", os.sep))
 
 
 def open_digits() -> Dataset:

@@ -1,5 +1,6 @@
 """Opening a context: from a dataset, from the name of one, or from a context, which stays as it is."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from datapruning.runs.context import WORKSPACE, Context
 from datapruning.runs.hardware import Hardware
 from datapruning.runs.trackers.trackers import Trackers, find_tools
 from datapruning.utils.console import info
+from datapruning.utils.names import expand_user
 
 DatasetOrContext = Dataset | Context | str | Path
 """What a function takes where it needs a dataset: an open dataset, its name or path, or a context."""
@@ -59,7 +61,7 @@ def validate_recipe(dataset: str, recipe: str | None, changes: Sequence[str] = (
     """
     spec = parse_dataset_spec(dataset)
     if is_image_files(spec.name):
-        folder = Path(spec.name.removeprefix("hf:")).expanduser().resolve().name
+        folder = os.path.basename(os.path.realpath(expand_user(spec.name.removeprefix("hf:"))))
         side = spec.image_size or DEFAULT_SIZE
         shape = (side, side, 3)
         name = recipe or _default_recipes(folder, True, shape, device)[0]

@@ -1,5 +1,6 @@
 """The dataset that files name: scores, subsets and runs record what opens the dataset they were made from."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.npz import read_meta
 from datapruning.runs.run import CONFIG
 from datapruning.runs.run_config import read_run_options
+from datapruning.utils.names import expand_user
 
 
 def recorded_spec(path: Path) -> str | None:
@@ -84,9 +86,9 @@ def _merged(named: DatasetSpec, recorded: DatasetSpec, path: Path) -> DatasetSpe
 
 
 def _is_path(name: str) -> bool:
-    return Path(name.removeprefix("hf:")).expanduser().exists() or "/" in name
+    return os.path.exists(expand_user(name.removeprefix("hf:"))) or "/" in name
 
 
 def _place(name: str) -> str:
     prefix = "hf:" if name.startswith("hf:") else ""
-    return prefix + str(Path(name.removeprefix("hf:")).expanduser().resolve()) if _is_path(name) else name
+    return prefix + os.path.realpath(expand_user(name.removeprefix("hf:"))) if _is_path(name) else name

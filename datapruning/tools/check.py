@@ -15,6 +15,7 @@ from datapruning.models import check_model, meta_model
 from datapruning.models.training_check import check_training
 from datapruning.recipes import path_of
 from datapruning.runs.run_config import read_run_options
+from datapruning.utils.names import expand_user
 from datapruning.utils.plural import plural
 
 ASSUMED_CLASSES = 10
@@ -74,7 +75,7 @@ def infer_input_shape(data: str, root: str | Path | None = None) -> InputShape:
     if spec.name in IMAGE_FILE_SETS or spec.name.startswith("hf:"):
         return InputShape(spec.name, (size, size, 3), ASSUMED_CLASSES)
     if is_folder(spec.name):
-        classes, _, _ = scan_image_folder(Path(spec.name).expanduser(), spec.holdout, None, spec.allow_empty_classes)
+        classes, _, _ = scan_image_folder(expand_user(spec.name), spec.holdout, None, spec.allow_empty_classes)
         return InputShape(spec.name, (size, size, 3), len(classes))
     dataset = open_dataset(data, root=root)
     return InputShape(dataset.name, dataset.train.shape, dataset.classes)

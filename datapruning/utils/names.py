@@ -1,6 +1,8 @@
-"""Names and paths that can be written to files, which are UTF-8."""
+"""Names and paths that users give."""
 
+import os
 import sys
+from pathlib import Path
 
 from datapruning.errors import InvalidFile
 
@@ -15,3 +17,8 @@ def check_utf8(name: str, what: str) -> None:
         is_locale = sys.getfilesystemencoding().lower() not in ("utf-8", "utf8")
         remedy = "set PYTHONUTF8=1, because this locale has no such letters" if is_locale else "rename it"
         raise InvalidFile(f"{what} {name!a} is not UTF-8; {remedy}")
+
+
+def expand_user(name: str | Path) -> Path:
+    """The path with the home folder in place of "~" or "~name"; that of an unknown user stays as it is."""
+    return Path(os.path.expanduser(name))

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import datapruning as dp
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.registry import ROOT_VARIABLE, open_dataset
-from datapruning.errors import InvalidFile, UnknownName
+from datapruning.errors import InvalidFile, UnknownName, UserError
 from tests.helpers.image_files import write_image
 
 REAL = os.environ.get(ROOT_VARIABLE)  # read here, because the suite hides it from the tests
@@ -118,6 +119,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "lacks train_images, .*test_labels; it has x_train, y_train",
     ),
     "one number a class": (arrays(train_labels=np.eye(12, 3, dtype=int)), "one number a class; save their argmax"),
+    "a label a pixel": (
+        arrays(train_labels=np.zeros((12, 5, 4), int)),
+        r"\[12, 5, 4\]; one number a sample",
+    ),
+    "labels without a column": (
+        arrays(train_labels=np.zeros((12, 0), int)),
+        r"\[12, 0\]; one number a sample",
+    ),
     "pixels that are NaN": (arrays(train_images=np.full((12, 5, 4, 3), np.nan)), "NaN or infinite"),
     "names that are one word": (arrays(class_names=np.array("cat")), "class_names is not a list of names"),
 }
@@ -326,6 +335,22 @@ def test_files_that_are_not_npz_are_refused(tmp_path: Path) -> None:
 def test_an_unknown_name_brings_the_nearest(typed: str, near: str) -> None:
     with pytest.raises(UnknownName, match=f"unknown dataset '{typed}': did you mean '{near}'"):
         open_dataset(typed)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a" * 300, "unknown dataset"),
+        (f"{'a' * 300}?image-size=8", "unknown dataset"),
+        (f"{'a' * 300}/b?image-size=8", "is not there"),
+        (f"hf:{'a' * 300}", "is not there"),
+        ("~nobody-of-this-name/pets", "is not there"),
+        ("pets/\0?image-size=8", "holds a null character"),
+    ],
+)
+def test_names_that_no_file_system_takes_are_refused(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        dp.score(name)
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100"])

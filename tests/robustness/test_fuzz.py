@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from benchmarks.fuzz import FAULTS, judge
 from benchmarks.fuzz_changes import change_npy, change_value, changed, signed
-from benchmarks.fuzz_readers import READERS, Reader, content
+from benchmarks.fuzz_readers import READERS
+from benchmarks.fuzz_readers.reader import Reader, content
 from datapruning.artifacts.subset import load_subset
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.ffcv import Beton

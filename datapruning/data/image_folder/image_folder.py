@@ -15,6 +15,7 @@ from datapruning.data.image_folder.image_files import ImageFiles
 from datapruning.data.image_folder.scan import scan_image_folder
 from datapruning.data.image_folder.stored_images import ImageFormat, ImageSubset
 from datapruning.errors import InvalidFile
+from datapruning.utils.names import expand_user
 
 
 def open_folder(spec: DatasetSpec, caches: Sequence[Path]) -> Dataset:
@@ -23,7 +24,7 @@ def open_folder(spec: DatasetSpec, caches: Sequence[Path]) -> Dataset:
     Raises:
         InvalidFile, InvalidValue: as `scan_image_folder` and `decoded_dataset`.
     """
-    root = Path(spec.name).expanduser()
+    root = expand_user(spec.name)
     classes, train, test = scan_image_folder(root, spec.holdout, caches[0].parent, spec.allow_empty_classes)
     path, splits = root.resolve(), {"train": train, "test": test}
     return decoded_dataset(path.name, f"folder {root}", replace(spec, name=str(path)), classes, splits, caches)

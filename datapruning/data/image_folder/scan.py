@@ -37,7 +37,7 @@ def scan_image_folder(
         InvalidFile: no such folder, no images, an empty class folder, splits with different classes, an impossible name.
         InvalidValue: `holdout` although there is a test folder.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise InvalidFile(f"folder {root} is not there")
     trains, tests = find_splits(root)
     train, tests = (trains[0], tests) if trains else (root, [])
