@@ -36,6 +36,8 @@ OUTCOMES = ("refused", "same", "other", "unsigned", "silent", "crash", "hang")
 FAULTS = ("silent", "crash", "hang")
 SECONDS, PATIENCE = 10.0, 60.0
 """Of processor time for a file, which a busy machine does not change; and of the clock, for one that waits."""
+START_PATIENCE = 600.0
+"""Of the clock, for the process that makes valid files, which may compile first."""
 MEMORY = 2 * 2**30
 """That a process may take beyond what it has when all is imported."""
 GUIDED = (
@@ -126,7 +128,7 @@ def watch(name: str, seed: int, count: int) -> tuple[Counter[str], list[str]]:
         current_file, fault = -1, ""
         try:
             while not finished:
-                if not receiver.poll(PATIENCE):
+                if not receiver.poll(PATIENCE if current_file >= 0 else START_PATIENCE):
                     process.kill()
                     fault = "hang"
                     break

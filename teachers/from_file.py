@@ -105,20 +105,3 @@ def class_order(metadata: CheckpointMetadata, data: Dataset, path: Path) -> list
             f"{path} does not name class '{missing[0]}' of {data.name} ({len(missing)} of {data.classes} are missing)"
         )
     return [classes.index(name) for name in data.class_names]
-
-
-def check_accuracy(percent: float, data: Dataset, path: Path) -> None:
-    """Refuse a teacher whose accuracy on the test set is near chance: its classes may be in another order.
-
-    Chance is the share of the largest class; near is below the smaller of twice that and a quarter of the way to 1.
-
-    Raises:
-        IncompatibleInputs: it is.
-    """
-    chance = float(np.bincount(data.test.labels).max() / len(data.test))
-    if percent / 100 < min(2 * chance, chance + (1 - chance) / 4):
-        raise IncompatibleInputs(
-            f"teacher {path} has {percent:.2f}% on the test set of {data.name}, near chance ({100 * chance:.2f}%): list its "
-            f"classes in their order in {metadata_path(path)}, check mean and std there, or allow a weak teacher",
-            parameter="allow_weak_teacher",
-        )

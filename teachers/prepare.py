@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from datapruning.runs.context import Context
 from datapruning.runs.result import PhaseCosts, PhaseSeconds, TeachingRecord
 from datapruning.runs.weights_path import is_weights_file
-from datapruning.teachers.from_file import check_accuracy, import_teacher
+from datapruning.teachers.accuracy import check_accuracy
+from datapruning.teachers.from_file import import_teacher
 from datapruning.teachers.load import LoadedTeacher, load_early_teachers, load_teacher
 from datapruning.teachers.paths import parse_teacher_path
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
@@ -21,10 +22,10 @@ from datapruning.utils.cost import NO_COST, ComputeCost
 from datapruning.utils.processes import agree
 
 
-def load_teachers(context: Context, paths: Sequence[Path], *, allow_weak: bool = False) -> list[LoadedTeacher]:
+def load_teachers(context: Context, paths: Sequence[Path]) -> list[LoadedTeacher]:
     """The named runs as teachers for the context's data; RUN@EPOCH is an early checkpoint of a run.
 
-    A file of weights becomes a run first (`import_teacher`); near chance on the test set it is refused unless `allow_weak`.
+    A file of weights becomes a run first (`import_teacher`).
 
     Raises:
         InvalidFile, IncompatibleInputs, InvalidValue: one that is no finished run on this data or kept no weights of that
@@ -34,8 +35,6 @@ def load_teachers(context: Context, paths: Sequence[Path], *, allow_weak: bool =
     for path, epoch in map(parse_teacher_path, paths):
         folder = import_teacher(context, path) if is_weights_file(path) else path
         teachers.append(load_teacher(folder, context.data, context.device, context.shape, epoch))
-        if is_weights_file(path) and not allow_weak:
-            check_accuracy(teachers[-1].result.test_accuracy, context.data, path)
     return teachers
 
 
@@ -92,16 +91,25 @@ class TeacherLabelSource:
 
     `teachers` teach together, as one candidate, unless `choose`: then each is a candidate of its own. Without any, the
     recipe's teacher or candidates are used, and trained first if they are missing. Early checkpoints are candidates, too,
-    where there is a choice, and with `early` those of a single teacher.
+    where there is a choice, and with `early` those of a single teacher. Those that are trained here are refused where they
+    are near chance, unless `allow_weak` (`check_accuracy`).
     """
 
     def __init__(
-        self, context: Context, teachers: Sequence[LoadedTeacher], *, choose: bool = False, early: bool = False
+        self,
+        context: Context,
+        teachers: Sequence[LoadedTeacher],
+        *,
+        choose: bool = False,
+        early: bool = False,
+        allow_weak: bool = False,
     ) -> None:
         started = time.perf_counter()
         if not teachers:
             models = candidate_models(context) if choose else (context.recipe.teacher.model,)
             teachers = load_teachers(context, [train_teacher(context, seed=0, model=model).folder for model in models])
+            if not allow_weak:
+                check_accuracy(teachers, context.data, choose=choose)
         self._choose = choose
         if choose or (early and len(teachers) == 1):
             self._candidates = [[teacher] for teacher in add_early_teachers(context, teachers)]

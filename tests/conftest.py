@@ -16,6 +16,7 @@ from datapruning.data.dataset import Dataset, Split
 from datapruning.data.registry import open_dataset
 from datapruning.runs.context import Context
 from datapruning.runs.opening import open_context
+from datapruning.teachers import accuracy
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.step import optimizer_step
 from datapruning.utils import predicted_time
@@ -34,6 +35,13 @@ FAST = (
 def _no_data_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make tests independent of the developer's data."""
     monkeypatch.delenv("DPRUNE_DATA", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _weak_teachers_teach(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let teachers of one or two epochs teach, which are often near chance; not in tests marked `weak_teachers`."""
+    if "weak_teachers" not in request.keywords:
+        monkeypatch.setattr(accuracy, "is_near_chance", lambda *_: False)
 
 
 @pytest.fixture(scope="session")

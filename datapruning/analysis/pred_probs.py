@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import PredProbsMetadata, common_fields
 from datapruning.artifacts.pred_probs import PredProbs
+from datapruning.evidence.collect import check_evidence
 from datapruning.evidence.members import open_ensemble
 from datapruning.io.disk_space import check_writable
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
+from datapruning.scorers import get_scorer
 
 
 def pred_probs(
@@ -28,12 +30,13 @@ def pred_probs(
         settings: Recipe, device and others, see `ContextSettings`; not beside a context.
 
     Raises:
-        InvalidValue: An ensemble so small that every member saw some sample.
+        InvalidValue: An ensemble so small that every member saw some sample, or a network that does not take these images.
         OutputExists: `out` holds something else.
     """
     if out is not None:
         check_writable(out)
     context = as_context(data, **settings)
+    check_evidence(context, [get_scorer("memorization")])
     probs, recipe = open_ensemble(context, seed).pred_probs(), context.recipe
     if out is not None:
         meta = PredProbsMetadata(

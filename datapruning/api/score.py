@@ -21,7 +21,6 @@ from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.own_embeddings import OwnEmbeddings, open_embeddings
 from datapruning.evidence.recording import open_recording
 from datapruning.io.disk_space import check_writable
-from datapruning.models import check_model
 from datapruning.runs.context import Context
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.scorers import find_scorers, get_scorer
@@ -98,7 +97,6 @@ def with_evidence_model(context: Context, model: str | None, scorers: Sequence[S
             parameter="init",
         )
     if model is not None:
-        check_model(model, context.shape, context.data.classes)
         context = context.with_settings("proxy", model=model).with_settings("ensemble_member", model=model)
     return context.with_init("proxy", init)
 

@@ -22,6 +22,7 @@ from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.data.dataset import check_readable
 from datapruning.data.missing_classes import announce_lost_classes
 from datapruning.errors import InvalidValue
+from datapruning.evidence.collect import check_evidence
 from datapruning.runs.context import Context
 from datapruning.runs.run import RESULT, FinishedRun, Run
 from datapruning.runs.run_config import RunOptions
@@ -111,6 +112,15 @@ class Selection:
                     f"fraction {self.fraction} of {total:,} samples keeps {kept}; a student needs at least {MIN_BATCH_SIZE}"
                 )
 
+    def check_evidence(self, context: Context) -> None:
+        """Refuse evidence that scores of these samples would be made from and that cannot be made.
+
+        Raises:
+            InvalidValue, UnknownName, MissingPackage: see `evidence.collect.check_evidence`.
+        """
+        if self.subset is None and self.scores is None:
+            check_evidence(context, [get_scorer(self.scorer or "random")])
+
     def make_subset(self, context: Context, seed: int) -> Subset:
         """Open the subset and check it, or select it by scores; evidence for them is recorded where it is missing.
 
@@ -150,6 +160,7 @@ class StudentRequest:
         teachers: those that were named; empty: the recipe's.
         seed: random seed.
         out: the run folder; None: a named one in the workspace.
+        allow_weak_teacher: whether a teacher near chance may teach.
     """
 
     context: Context
@@ -159,6 +170,7 @@ class StudentRequest:
     teachers: Sequence[LoadedTeacher]
     seed: int
     out: Path | None
+    allow_weak_teacher: bool = False
 
     @classmethod
     def resolve(
@@ -182,12 +194,19 @@ class StudentRequest:
         choose, paths = _parse_teachers(teacher)
         if choose and kd_weight == 0:
             raise InvalidValue("with KD weight 0 there is no teacher to choose")
-        teachers = _load_teachers(context, paths, choose, allow_weak_teacher) if paths or choose else []
+        allow_weak = allow_weak_teacher or kd_weight == 0  # then none teaches
+        teachers = _load_teachers(context, paths, choose, allow_weak) if paths or choose else []
         if kd_weight is None:
             read_prior(context.recipe.kd.prior)
+        context.check_networks("train")
+        if kd_weight != 0 and not teachers:
+            context.check_networks("kd" if choose and context.recipe.kd.teacher_candidates else "teacher")
         check_epsd(context, kd_weight)
         selection.check_size(context.data.total)
-        return cls(context, selection, kd_weight, choose, teachers, seed, None if out is None else Path(out))
+        selection.check_evidence(context)
+        return cls(
+            context, selection, kd_weight, choose, teachers, seed, None if out is None else Path(out), allow_weak_teacher
+        )
 
     @property
     def has_subset(self) -> bool:
@@ -261,9 +280,12 @@ def _load_teachers(context: Context, paths: Sequence[Path], choose: bool, allow_
     """The teachers that were named; with `choose` there must be several to choose from."""
     for path in paths:
         check_teacher(path)
+    from datapruning.teachers.accuracy import check_accuracy
     from datapruning.teachers.prepare import has_choice, load_teachers
 
-    teachers = load_teachers(context, paths, allow_weak=allow_weak)
+    teachers = load_teachers(context, paths)
+    if not allow_weak:
+        check_accuracy(teachers, context.data, paths=paths, choose=choose)
     if choose and not has_choice(context, teachers):
         raise InvalidValue(
             "teacher 'auto' chooses among several: name two or more runs as well, networks in kd.teacher_candidates, or "

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Unpack
 
 from datapruning.api.train_settings import given_settings
-from datapruning.models.training_check import check_training
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.runs.result import TeacherResult
 from datapruning.runs.run import FinishedRun
@@ -45,5 +44,5 @@ def teach(
     context = as_context(data, **settings)
     if changes:
         context = context.with_settings("teacher", **changes)
-        check_training(context.recipe.teacher, context.shape, context.data.classes)
+    context.check_networks("teacher")
     return train_teacher(context.with_init("teacher", init), seed, Path(out) if out else None)

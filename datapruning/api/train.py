@@ -82,7 +82,8 @@ def train(
         teacher: one or several runs, run folders, early checkpoints of a run ("RUN@EPOCH") or files of weights, whose
             probabilities are averaged; default: the recipe's teacher, trained if it is missing. "auto": one is chosen,
             among the others that are named, or else among the candidates of the recipe, and their early checkpoints.
-        allow_weak_teacher: take a file of weights that is near chance on the test set (its classes may be in another order).
+        allow_weak_teacher: take a teacher that is near chance on the test set (the classes of a file of weights may be in
+            another order).
         kd_weight: 0 (labels alone, no teacher needed) to 1 (teacher alone), or "auto".
         init: file of weights, or a run, that the student starts from (see docs/models.md); default: a random initialisation.
         model: the student's network; default, as with the next nine: the recipe's.
@@ -232,12 +233,14 @@ def _train_in_run(request: StudentRequest, run: Run) -> FinishedRun[StudentResul
     origin = _subset_origin(subset, request.strategy_info, path)
     if same is not None:
         return adopt_teacher(request, run, same, StudentMetadata(**dict(origin), kd_weight=0.0))
-    self_teacher = _self_teacher_labels(context, subset, seed)
+    self_teacher = _self_teacher_labels(request)
     with reproducible(run.environment.threads, context.recipe.train):
         source, teaching = None, TeachingRecord()
         if request.kd_weight != 0:
             early = request.kd_weight is None and not is_held(context, "teacher")
-            source = TeacherLabelSource(context, request.teachers, choose=request.choose_teacher, early=early)
+            source = TeacherLabelSource(
+                context, request.teachers, choose=request.choose_teacher, early=early, allow_weak=request.allow_weak_teacher
+            )
         self_labels = None
         if self_teacher is not None:
             self_labels, self_teaching = self_teacher
@@ -255,21 +258,26 @@ def _subset_origin(subset: Subset, strategy_info: StrategyInfo, path: Path) -> S
     )  # fmt: skip
 
 
-def _self_teacher_labels(context: Context, subset: Subset, seed: int) -> tuple[TeacherLabels, TeachingRecord] | None:
+def _self_teacher_labels(request: StudentRequest) -> tuple[TeacherLabels, TeachingRecord] | None:
     """Soft labels of the student's own kind, trained before on the same samples, and the record of who made them.
 
     It is the run of the same subset and seed without a teacher and without self-distillation, and is used again where it
     is there. None where the recipe's self-distillation needs none.
     """
+    context, subset, seed = request.context, request.subset, request.seed
     if context.recipe.self_distill.method != "tf-kd-self":
         return None
+    from datapruning.teachers.accuracy import check_accuracy
     from datapruning.teachers.prepare import TeacherLabelSource, load_teachers
     from datapruning.training.schedules import planned_epochs
 
     info("self-distillation: the self teacher is this student without distillation, a run of its own")
     context = context.with_settings("self_distill", method="none").with_settings("sparsity", sparsity=0.0)
     self_teacher = train(context, subset, kd_weight=0, seed=seed)
-    source = TeacherLabelSource(context, load_teachers(context, [self_teacher.folder]))
+    teachers = load_teachers(context, [self_teacher.folder])
+    if not request.allow_weak_teacher:
+        check_accuracy(teachers, context.data)
+    source = TeacherLabelSource(context, teachers)
     ids = subset.indices
     epochs = planned_epochs(context.recipe.train, len(ids), context.data.total)
     labels = source.labels(context.for_subset(ids), ids, 0, range(epochs))

@@ -52,7 +52,7 @@ Init = Annotated[
     ),
 ]
 AllowWeakTeacher = Annotated[
-    bool, typer.Option("--allow-weak-teacher", help="Take a file of weights as the teacher although it is near chance.")
+    bool, typer.Option("--allow-weak-teacher", help="Take a teacher although it is near chance on the test set.")
 ]
 RunFolder = Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default="in the workspace")]
 DATA_HELP = "digits; a torchvision dataset such as cifar10 or svhn; a folder of images; hf:FOLDER; or the path of an .npz."

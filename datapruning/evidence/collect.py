@@ -37,9 +37,11 @@ def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, 
 
     Raises:
         InvalidValue: the recipe's settings leave no evidence of this kind.
+        InvalidValue, UnknownName, MissingPackage: see `check_evidence`.
     """
     if scorer.needs is Samples:
         return Samples(context.data.total, seed), {}
+    check_evidence(context, [scorer])
     with predict_time(lambda: evidence_seconds(context, [scorer], seed)):
         return _collect_evidence(context, scorer, seed)
 
@@ -173,8 +175,28 @@ def estimate_evidence_cost(context: Context, scorers: Iterable[Scorer]) -> Evide
     return EvidenceEstimate(num_proxies, num_members, samples, flops)
 
 
+def check_evidence(context: Context, scorers: Iterable[Scorer]) -> None:
+    """Refuse evidence of these scorers that the recipe's networks and settings do not give, before anything is trained.
+
+    Raises:
+        InvalidValue: a network that does not take these images; an early evaluation after the proxies' last epoch.
+        UnknownName, MissingPackage: no such network.
+    """
+    tables = evidence_tables(scorers)
+    context.check_networks(*(table for table in tables if table in ("proxy", "ensemble_member")))
+    early, epochs = context.recipe.evidence.early_epoch, context.recipe.proxy.epochs
+    if early > epochs and "proxy" in tables:
+        raise InvalidValue(f"evidence.early_epoch is {early}, but the proxy trains {epochs} epochs (proxy.epochs)")
+
+
 def print_evidence_cost(context: Context, scorers: Iterable[Scorer]) -> None:
-    """Print what the evidence of these scorers costs, if they need any."""
+    """Print what the evidence of these scorers costs, if they need any.
+
+    Raises:
+        InvalidValue, UnknownName, MissingPackage: see `check_evidence`.
+    """
+    scorers = list(scorers)
+    check_evidence(context, scorers)
     estimate = estimate_evidence_cost(context, scorers)
     if estimate.samples:
         verb = "trains on" if estimate.num_proxies + estimate.num_members == 1 else "train on"

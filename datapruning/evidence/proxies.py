@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
-from datapruning.errors import InvalidValue
 from datapruning.evidence.embeddings import to_features
 from datapruning.evidence.manifests import DONE, MANIFEST, RecordingManifest
 from datapruning.evidence.prediction_change import PredictionChange
@@ -75,14 +74,10 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
     Run r has the random seed `seed` + r. A killed call resumes where it was.
 
     Raises:
-        InvalidValue: the early epoch comes after the last one, or the dataset has a single class.
+        InvalidValue: the dataset has a single class.
     """
     evidence, training, data = context.recipe.evidence, context.recipe.proxy, context.data
     check_class_count(data.name, data.classes)
-    if evidence.early_epoch > training.epochs:
-        raise InvalidValue(
-            f"evidence.early_epoch is {evidence.early_epoch}, but the proxy trains {training.epochs} epochs (proxy.epochs)"
-        )
     folder = recording_folder(context, seed, runs)
     manifest = RecordingManifest(
         dataset=data.name, fingerprint=data.fingerprint, total=data.total, epochs=training.epochs,

@@ -74,6 +74,16 @@ def check_model(name: str, shape: tuple[int, int, int] | None = None, classes: i
         _try_model(name, shape, classes)
 
 
+def check_builtin_name(name: str) -> None:
+    """Refuse a misspelt name of one of `MODELS`; networks of others (`NAME_FORMS`) are not looked for.
+
+    Raises:
+        UnknownName: no such model; the nearest is named.
+    """
+    if ":" not in name:
+        check_model(name)
+
+
 def _find(name: str) -> Build:
     if name in MODELS:
         from datapruning.models.builtin import FACTORIES

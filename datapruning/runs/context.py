@@ -168,9 +168,28 @@ class Context:
         Raises:
             InvalidValue, UnknownName: an unknown setting, or a value out of its range.
         """
-        recipe = self.recipe.with_settings("train", **changes)
-        check_training(recipe.train, self.shape, self.data.classes)
-        return replace(self, recipe=recipe)
+        context = replace(self, recipe=self.recipe.with_settings("train", **changes))
+        context.check_networks("train")
+        return context
+
+    def check_networks(self, *tables: str) -> None:
+        """Refuse networks of these tables of the recipe that cannot be trained on these images.
+
+        A command calls it before anything is trained, with the tables that it uses; "kd" stands for the candidate teachers.
+
+        Raises:
+            InvalidValue, UnknownName, MissingPackage: see `check_training`; the message names the setting.
+        """
+        trainings = {table: getattr(self.recipe, table) for table in tables if table != "kd"}
+        checked = [(f"{table}.", training) for table, training in trainings.items()]
+        if "kd" in tables:
+            teacher = self.recipe.teacher
+            checked += [("kd.teacher_candidates: ", teacher.replace(model=m)) for m in self.recipe.kd.teacher_candidates]
+        for setting, training in checked:
+            try:
+                check_training(training, self.shape, self.data.classes)
+            except InvalidValue as error:
+                raise InvalidValue(f"{setting}{error}") from None
 
     def with_settings(self, table: str, **changes: Any) -> Context:
         """The same with other settings in another table of the recipe, such as "self_distill"; a search holds them.

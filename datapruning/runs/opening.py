@@ -2,20 +2,20 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
 from datapruning import recipes
-from datapruning.config.recipe import INHERIT_FROM_TRAIN, Recipe, read_recipe
+from datapruning.config.recipe import Recipe, read_recipe
 from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
 from datapruning.data.loaders.factory import check_names, resolve_device
 from datapruning.data.registry import is_image_files, open_dataset
-from datapruning.errors import InvalidFile, InvalidValue
-from datapruning.models import check_model
-from datapruning.models.training_check import check_training
+from datapruning.errors import InvalidFile, InvalidValue, UserError
+from datapruning.models import check_builtin_name, check_model
 from datapruning.runs.context import WORKSPACE, Context
 from datapruning.runs.hardware import Hardware
 from datapruning.runs.trackers.trackers import Trackers, find_tools
@@ -96,9 +96,10 @@ def open_context(
         log: experiment trackers: "tensorboard", "wandb", "mlflow" (docs/tracking.md).
 
     Raises:
-        InvalidValue: a mistake in the recipe, a device that this machine lacks, or a model that does not take these images.
+        InvalidValue: a mistake in the recipe, or a device that this machine lacks. Whether networks take these images is
+            checked where they are used (`Context.check_networks`).
         UnknownName, InvalidFile: no such recipe, loader, model or tracker, or no workspace there to reuse.
-        MissingPackage: "timm:..." without timm, or a tracker without its package.
+        MissingPackage: a tracker without its package.
     """
     _check_settings(device, loader, threads, log, reuse)
     held: set[str] = set()
@@ -110,14 +111,11 @@ def open_context(
             f"{data.name} has {len(data.valid_ids)} readable training samples; {MIN_BATCH_SIZE} or more are needed"
         )
     recipe.views.check_images(data.train.shape)
-    shape = recipe.views.output_shape(data.train.shape)
-    for table in ("train", *INHERIT_FROM_TRAIN):
-        try:
-            check_training(getattr(recipe, table), shape, data.classes)
-        except InvalidValue as error:
-            raise InvalidValue(f"{table}.{error}") from None
+    for training in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member):
+        check_builtin_name(training.model)
     for model in recipe.kd.teacher_candidates:
-        check_model(model, shape, data.classes)
+        check_builtin_name(model)
+    shape = recipe.views.output_shape(data.train.shape)
     hardware = Hardware(device, loader, threads, data, recipe.threads, partial(_batch_flops, recipe, shape, data.classes))
     loggers = Trackers(find_tools(log), Path(workspace))
     return Context(
@@ -172,11 +170,15 @@ def _default_recipes(dataset: str, files: bool, shape: tuple[int, int, int], dev
 
 
 def _batch_flops(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> int:
-    """Operations of the forward pass of a batch through the largest of a recipe's networks."""
+    """Operations of the forward pass of a batch through the largest of a recipe's networks that take such images."""
     from datapruning.models.flops import forward_flops
 
-    trainings = (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member)
-    return max(training.batch_size * forward_flops(training.model, shape, classes) for training in trainings)
+    largest = 0
+    for training in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member):
+        with suppress(UserError):  # a network that is not used may be one that cannot be
+            check_model(training.model, shape, classes)
+            largest = max(largest, training.batch_size * forward_flops(training.model, shape, classes))
+    return largest
 
 
 def _check_settings(device: str, loader: str, threads: int | None, log: Sequence[str], reuse: Sequence[str | Path]) -> None:

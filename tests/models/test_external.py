@@ -222,10 +222,17 @@ def test_timm_s_networks_get_channels_and_classes(monkeypatch: pytest.MonkeyPatc
         check_model("timm:nan")
 
 
-def test_every_table_s_network_is_tried_before_anything_is_trained(expect_refusal: Callable[..., str]) -> None:
-    for table in ("train", "teacher", "proxy", "ensemble_member"):
-        line = expect_refusal("train", "--fraction", 0.5, "--set", f"{table}.model=torchvision:resnet", *fast_options())
+def test_every_network_that_is_used_is_looked_for_before_anything_is_trained(expect_refusal: Callable[..., str]) -> None:
+    scorers = {"train": "random", "teacher": "random", "proxy": "el2n", "ensemble_member": "memorization"}
+    for table, scorer in scorers.items():
+        model = f"{table}.model=torchvision:resnet"
+        line = expect_refusal("train", "--fraction", 0.5, "--scorer", scorer, "--set", model, *fast_options())
         assert "torchvision has no classifier 'resnet'" in line
+
+
+def test_a_misspelt_network_of_ours_is_refused_wherever_it_stands(expect_refusal: Callable[..., str]) -> None:
+    for table in ("train", "teacher", "proxy", "ensemble_member"):
+        assert "unknown model 'convnext'" in expect_refusal("teach", "--set", f"{table}.model=convnext", *fast_options())
 
 
 def test_missing_timm_is_one_line(dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch) -> None:

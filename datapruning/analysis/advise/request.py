@@ -13,8 +13,8 @@ from datapruning.analysis.advise.plan import MIN_PILOTS, ladder
 from datapruning.api.student_request import Teachers
 from datapruning.artifacts.scorer import Scorer
 from datapruning.errors import InvalidValue
-from datapruning.evidence.collect import evidence_tables
-from datapruning.experiments.sweep.shared_artifacts import check_evidence, teacher_folders
+from datapruning.evidence.collect import check_evidence, evidence_tables
+from datapruning.experiments.sweep.shared_artifacts import teacher_folders
 from datapruning.runs.context import Context
 from datapruning.scorers import get_scorer
 from datapruning.teachers.paths import check_teacher
@@ -109,10 +109,16 @@ def resolve_request(
     if folders:
         for folder in folders:
             check_teacher(folder)
+        from datapruning.teachers.accuracy import check_accuracy
         from datapruning.teachers.prepare import load_teachers
 
-        given = tuple(load_teachers(context, folders, allow_weak=allow_weak_teacher))
-    return AdviceRequest(context, split, resolved, given, seed)
+        given = tuple(load_teachers(context, folders))
+        if not allow_weak_teacher:
+            check_accuracy(given, data, paths=folders)
+    request = AdviceRequest(context, split, resolved, given, seed)
+    if request.trains_teacher:
+        context.check_networks("teacher")
+    return request
 
 
 def split_holdout(total: int, seed: int, unreadable: Sequence[int] = ()) -> HoldoutSplit:

@@ -49,32 +49,25 @@ def needs_evidence(scorer: Scorer) -> bool:
     return scorer.needs is not Samples
 
 
-def check_evidence(context: Context, scorers: Iterable[Scorer]) -> None:
-    """Refuse evidence that the proxies' training does not give, which would be noticed only after the teacher's.
-
-    Raises:
-        InvalidValue: The early evaluation comes after the proxies' last epoch.
-    """
-    early, epochs = context.recipe.evidence.early_epoch, context.recipe.proxy.epochs
-    if early > epochs and any(needs_evidence(scorer) for scorer in scorers):
-        raise InvalidValue(f"evidence.early_epoch is {early}, but the proxy trains for {epochs} epochs (proxy.epochs)")
-
-
-def name_teachers(context: Context, folders: Sequence[Path], allow_weak: bool = False) -> dict[str, tuple[str, Path]]:
+def name_teachers(context: Context, folders: Sequence[Path], *, allow_weak: bool) -> dict[str, tuple[str, Path]]:
     """Return teachers by the hash of their weights: the name of each in tables, and its run folder.
 
     Raises:
-        InvalidFile, IncompatibleInputs: One is no finished run on this data.
+        InvalidFile, IncompatibleInputs: One is no finished run on this data, or near chance, unless `allow_weak`.
         InvalidValue: The same network twice.
     """
     if not folders:
         return {}
     for folder in folders:
         check_teacher(folder)
+    from datapruning.teachers.accuracy import check_accuracy
     from datapruning.teachers.prepare import load_teachers
 
     teachers: dict[str, tuple[str, Path]] = {}
-    for teacher in load_teachers(context, folders, allow_weak=allow_weak):
+    loaded = load_teachers(context, folders)
+    if not allow_weak:
+        check_accuracy(loaded, context.data, paths=folders)
+    for teacher in loaded:
         key = teacher.weights_hash[:HASH_LENGTH]
         if key in teachers:
             raise InvalidValue(f"teachers {teachers[key][1]} and {teacher.record.path} are the same network; leave one out")
@@ -97,13 +90,16 @@ def estimate_shared(context: Context, students: Sequence[StudentSpec]) -> list[s
     return lines
 
 
-def prepare_shared(context: Context, students: Sequence[StudentSpec], finished: Iterable[Trial]) -> None:
+def prepare_shared(
+    context: Context, students: Sequence[StudentSpec], finished: Iterable[Trial], *, allow_weak_teacher: bool
+) -> None:
     """Make the FFCV cache, the evidence and the recipe's teacher, as far as these students need them and they do not exist.
 
     Soft labels are filled by the trials themselves. Where another process makes one of these, this one waits for it.
 
     Raises:
-        IncompatibleInputs: The recipe's teacher is another network than the one that taught the finished trials.
+        IncompatibleInputs: The recipe's teacher is another network than the one that taught the finished trials, or is near
+            chance, unless `allow_weak_teacher`.
     """
     from datapruning.api.cache import cache
     from datapruning.api.score import score
@@ -115,18 +111,16 @@ def prepare_shared(context: Context, students: Sequence[StudentSpec], finished: 
     for scorer in evidence_scorers(students):
         score(context, scorer.name, seed=SCORE_SEED, out=scores_path(context, scorer.name, SCORE_SEED))
     if any(spec.needs_recipe_teacher for spec in students):
-        _check_same_teacher(context, teach(context).folder, finished)
+        [key] = name_teachers(context, [folder := teach(context).folder], allow_weak=allow_weak_teacher)
+        _check_same_teacher(folder, key, finished)
 
 
-def _check_same_teacher(context: Context, folder: Path, finished: Iterable[Trial]) -> None:
-    """Refuse a teacher in `folder` that is another network than the recipe's teacher of finished trials.
+def _check_same_teacher(folder: Path, key: str, finished: Iterable[Trial]) -> None:
+    """Refuse a teacher of the hash `key` in `folder` that is another network than the recipe's teacher of finished trials.
 
     It may have been trained again with other threads or in another workspace, which gives other weights.
     """
     taught = [trial for trial in finished if StudentSpec.from_config(trial.config).needs_recipe_teacher]
-    if not taught:
-        return
-    (key,) = name_teachers(context, [folder])
     for teacher in (teacher for trial in taught for teacher in trial.result.get("teacher", ())):
         if not teacher["weights"].startswith(key):
             raise IncompatibleInputs(

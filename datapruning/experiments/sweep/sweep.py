@@ -10,10 +10,10 @@ from typing import Unpack
 from datapruning.api.student_request import Teachers
 from datapruning.api.train_settings import student_settings
 from datapruning.errors import InvalidValue
+from datapruning.evidence.collect import check_evidence
 from datapruning.experiments.sweep.grid import make_grid
 from datapruning.experiments.sweep.live_table import SweepDisplay, live_table
 from datapruning.experiments.sweep.shared_artifacts import (
-    check_evidence,
     name_teachers,
     open_store,
     prepare_shared,
@@ -133,11 +133,13 @@ def sweep(
         check_reopens(context)
     grid = make_grid(context.data.total, fractions, scorers, kd_weights, seeds)
     check_evidence(context, [get_scorer(name) for name in grid.scorers])
+    if any(weight != 0 for weight in grid.kd_weights) and not teacher_folders(teachers):
+        context.check_networks("teacher")
     context, variants = find_variants(context, sparsity, criterion, self_distill)
     local = local_context(context)
     with quiet():
         check_variants(local, variants, grid.kd_weights)
-    named = name_teachers(local, teacher_folders(teachers), allow_weak_teacher)
+    named = name_teachers(local, teacher_folders(teachers), allow_weak=allow_weak_teacher)
     grid = replace(grid, variants=variants, teachers={key: name for key, (name, _) in named.items()})
     identity = {
         "dataset": context.data.name, "fingerprint": context.data.fingerprint, "recipe": context.recipe.to_dict(),
@@ -150,7 +152,7 @@ def sweep(
     teacher_paths = {key: str(path) for key, (_, path) in named.items()}
     with nullcontext() if workers.is_remote else predict_time(partial(sweep_seconds, context, status, jobs or 1)):
         if status.remaining and not workers.is_remote:
-            prepare_shared(context, status.remaining_students, status.trials())
+            prepare_shared(context, status.remaining_students, status.trials(), allow_weak_teacher=allow_weak_teacher)
         if status.remaining and jobs is None:
             display = SweepDisplay(status, console())
             train_student = student_trials(context, folder, teacher_paths)
@@ -160,7 +162,7 @@ def sweep(
             record = record_context(context, settings.get("data_root"))
             task = Task(
                 entry=ENTRY, store=str(folder), trials=tuple(map(dict, status.configs)), about=identity, context=record,
-                teachers=teacher_paths, prepare_shared=workers.is_remote,
+                teachers=teacher_paths, prepare_shared=workers.is_remote, allow_weak_teacher=allow_weak_teacher,
             )  # fmt: skip
             announce_time()
             _run_workers(status, workers.open_pool(min(jobs or 1, len(status.remaining)), folder, info, context), task)

@@ -42,6 +42,7 @@ def student_trials(context: Context, folder: Path, teachers: Mapping[str, str]) 
                 student_context(context, spec), fraction=spec.fraction, scores=scores,
                 scorer=spec.scorer if scores is None else None, kd_weight=spec.kd_weight, seed=spec.seed,
                 teacher=None if spec.teacher is None else teachers[spec.teacher], out=folder / run_folder,
+                allow_weak_teacher=True,  # the sweep has checked them
             )  # fmt: skip
         return {**run.result.to_json(), "folder": run_folder}
 
@@ -55,5 +56,6 @@ def open_students(task: Task, context: Context) -> tuple[TrialStore, TrialFn]:
     if task.prepare_shared:
         trials = [store.get(config) for config in task.trials]
         remaining = [spec for spec, trial in zip(students, trials, strict=True) if trial is None]
-        prepare_shared(context, remaining, [trial for trial in trials if trial is not None])
+        finished = [trial for trial in trials if trial is not None]
+        prepare_shared(context, remaining, finished, allow_weak_teacher=task.allow_weak_teacher)
     return store, student_trials(context, store.folder, task.teachers)

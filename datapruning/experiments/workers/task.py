@@ -58,6 +58,7 @@ class Task(Record):
         about: what a sweep's store is for; the dataset that the worker opens must be that one.
         teachers: run folders of a sweep's teachers, by the hash of their weights.
         prepare_shared: whether the workers make what a sweep's trials share; one does, the others wait for it.
+        allow_weak_teacher: whether the recipe's teacher may be near chance.
         seed: random seed of an ensemble.
     """
 
@@ -68,6 +69,7 @@ class Task(Record):
     about: dict[str, Any] = Field(default_factory=dict)
     teachers: dict[str, str] = Field(default_factory=dict)
     prepare_shared: bool = False
+    allow_weak_teacher: bool = False
     seed: int = 0
 
 
