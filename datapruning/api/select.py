@@ -46,13 +46,14 @@ def select(
     """Keep a fraction of the samples (see `datapruning.selection.select.select`).
 
     Args:
-        scores: from `score` or `load_scores`, or a file of them.
+        scores: from `score` or `load_scores`, a file of them, or the name of ready-made ones, such as
+            "cifar100:forgetting".
         fraction: share of the samples that is kept, 0 < fraction <= 1.
         strategy: name of the strategy: "top", "random", "ccs", ... (see docs/strategies.md).
         settings: of the strategy, for example {"cutoff": 0.2}; the others have their defaults.
-        balance: "none", or "class", which needs the labels of the dataset.
+        balance: "none", or "class", which needs labels: those in the scores, or of the dataset.
         data: the dataset, or its name or path; checked against the scores (see `adapt_scores`). Default: opened by the
-            name in the scores where its labels are needed.
+            name in the scores where labels are needed that the scores do not have.
         recording: folder of the evidence that some strategies read; default: the one the scores were made from.
         embeddings: float [N, width] in the order of the sample ids, or a `.npy` file of them, from a network of your own;
             for strategies that read embeddings, instead of a recording. Default: those that the scores were made from.
@@ -71,8 +72,11 @@ def select(
     """
     check_balance(balance)
     scores = scores if isinstance(scores, Scores) else load_scores(scores)
-    dataset = _open_dataset(scores, balance, data, data_root, download, workspace)
-    labels = None if dataset is None else dataset.train.labels
+    labels = _complete_labels(scores)
+    needs_dataset = data is not None or (balance == "class" and labels is None)
+    dataset = _open_dataset(scores, data, data_root, download, workspace) if needs_dataset else None
+    if dataset is not None:
+        labels = dataset.train.labels
     used = scores if dataset is None else adapt_scores(scores, dataset)
     if used.meta.recording is None and used.meta.embeddings is None:  # or else they are of the same ids
         scores = used
@@ -87,11 +91,17 @@ def select(
         scores, fraction, strategy=strategy, settings=settings, balance=cast(Balance, balance), labels=labels, seed=seed,
         evidence=evidence, embeddings=opened, exclude=None if exclude is None else _excluded_ids(exclude, scores, dataset),
     )  # fmt: skip
-    if scores.labels is not None and scores.meta.class_names is not None and (scores.labels >= 0).all():
-        announce_lost_classes(scores.labels[subset.indices], scores.meta.class_names)
+    complete_labels = _complete_labels(scores)
+    if complete_labels is not None and scores.meta.class_names is not None:
+        announce_lost_classes(complete_labels[subset.indices], scores.meta.class_names)
     if out is not None:
         save_if_new(subset, Path(out))
     return subset
+
+
+def _complete_labels(scores: Scores) -> NDArray[np.int64] | None:
+    """The labels in the scores, int64 [N]; None: there are none, or not of all samples."""
+    return None if scores.labels is None or scores.labels.min() < 0 else scores.labels.astype(np.int64)
 
 
 def _excluded_ids(exclude: Subset | str | Path, scores: Scores, dataset: Dataset | None) -> NDArray[np.int64]:
@@ -119,13 +129,17 @@ def subset_path(subset: Subset, folder: str | Path) -> Path:
 
 def _open_dataset(
     scores: Scores,
-    balance: str,
     data: Dataset | str | Path | None,
     data_root: str | Path | None,
     download: bool,
     workspace: str | Path,
-) -> Dataset | None:
-    if isinstance(data, Dataset) or (data is None and balance != "class"):
+) -> Dataset:
+    """The dataset that is given, else that of the scores, which have no labels.
+
+    Raises:
+        InvalidValue: the dataset of the scores is not there.
+    """
+    if isinstance(data, Dataset):
         return data
     name = str((scores.meta.spec or scores.meta.dataset) if data is None else data)
     if data is None and name not in SOURCES and not Path(parse_dataset_spec(name).name.removeprefix("hf:")).exists():

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import ScoresMetadata, parse_metadata
+from datapruning.artifacts.ready_made_scores import find_ready_made, scores_file
 from datapruning.errors import InvalidFile
 from datapruning.io.npz import read_npz, write_npz
+from datapruning.utils.console import info
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Scores:
         stderr: float32 [N], standard error of each; None: the scorer does not estimate one.
         labels: int32 [N], the labels that they were made with, -1 where the score was set aside (see `adapt_scores`).
         images: uint64 [N], a hash of each image. Labels and images are None where a training loop outside this package
-            recorded the evidence.
+            recorded the evidence, the images of ready-made scores too.
     """
 
     values: NDArray[np.float32]
@@ -43,13 +45,16 @@ class Scores:
 
 
 def load_scores(path: str | Path) -> Scores:
-    """Read and check a scores file.
+    """Read and check a scores file, or ready-made scores by their name, such as "cifar100:forgetting".
 
     Raises:
         InvalidFile: missing, truncated, another kind or version, broken metadata, of the wrong length, or with a NaN.
+        UnknownName: no ready-made scores of that name.
     """
     path = Path(path)
-    arrays, value = read_npz(path, "a scores", ("score", "stderr", "labels", "images"))
+    if path.exists() and find_ready_made(path) is not None:
+        info(f"{path} means the ready-made scores; the file of that name in this folder is {path.resolve()}")
+    arrays, value = read_npz(scores_file(path), "a scores", ("score", "stderr", "labels", "images"))
     meta = parse_metadata(ScoresMetadata, value, path)
     if "score" not in arrays:
         raise InvalidFile(f"{path} is no scores file: 'score' is missing")

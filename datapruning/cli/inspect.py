@@ -11,7 +11,8 @@ from datapruning.cli import options as o
 def command(
     options: o.DataOptions,
     paths: Annotated[
-        list[Path], typer.Argument(help="Files that dprune wrote, dataset .npz files, recordings, or run folders.")
+        list[Path],
+        typer.Argument(help="Files that dprune wrote, ready-made scores, dataset .npz files, recordings, or run folders."),
     ],
     out: Annotated[
         Path | None, typer.Option(help="A page (.html) about scores files: histograms, classes, agreement, images.")

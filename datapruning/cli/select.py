@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def command(
     options: o.DataOptions,
-    scores: Annotated[Path | None, typer.Option(help="A scores file.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="A scores file, or ready-made scores by name.")] = None,
     fraction: Annotated[str | None, typer.Option(help="The fraction that is KEPT, 0 < f <= 1.")] = None,
     ids: Annotated[
         Path | None, typer.Option(help="Instead of scores: a .npy, or a text file with one id or image path a line.")

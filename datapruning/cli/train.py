@@ -15,7 +15,7 @@ def command(
         str | None, typer.Option(help="auto, or 0 (labels alone) to 1 (teacher alone).", show_default="auto")
     ] = None,
     scorer: Annotated[str | None, typer.Option(help="The scorer that ranks the samples.", show_default="random")] = None,
-    scores: Annotated[Path | None, typer.Option(help="A scores file, instead of --scorer.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="A scores file or ready-made scores, instead of --scorer.")] = None,
     subset: Annotated[
         Path | None, typer.Option(help="A subset file, or a .npy or .txt of ids or paths, instead of --fraction.")
     ] = None,

@@ -19,11 +19,12 @@ from datapruning.utils.processes import main_only
 
 
 @main_only
-def write_npz(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
+def write_npz(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any], *, compress: bool = False) -> None:
     """Write arrays and a JSON `meta` text, with checksums of each, as one `.npz` that numpy alone can open."""
     there = json.loads(json.dumps(meta, allow_nan=False))
     text = np.array(json.dumps({**there, CHECKSUM: _checksums(arrays, there)}, sort_keys=True))
-    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", method, compresslevel=9) as archive:
         for name, array in {**arrays, "meta": text}.items():  # np.savez, which before numpy 2.1 cannot be kept from pickling
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)

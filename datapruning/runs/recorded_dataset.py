@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from datapruning.artifacts.id_lists import LIST_SUFFIXES
+from datapruning.artifacts.ready_made_scores import find_ready_made
 from datapruning.data.dataset_spec import OPTIONS, DatasetSpec, option_name, parse_dataset_spec
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.npz import read_meta
@@ -15,10 +16,11 @@ from datapruning.utils.names import expand_user
 
 
 def recorded_spec(path: Path) -> str | None:
-    """What opens the dataset of a scores file, a subset file or a run folder (RUN, or RUN@EPOCH); None: it does not say.
+    """What opens the dataset of scores, a subset file or a run folder (RUN, or RUN@EPOCH); None: it does not say.
 
     A file that cannot be read says nothing here: whatever needs it reports what is wrong.
     """
+    path = find_ready_made(path) or path
     folder = path if path.is_dir() else path.with_name(path.name.rpartition("@")[0] or path.name)
     if folder.is_dir():
         try:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import check_same_dataset
+from datapruning.artifacts.ready_made_scores import scores_file
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
@@ -105,7 +106,7 @@ def export(
     if sparse:
         name = source if isinstance(source, str | Path) else "what is exported"
         raise InvalidValue(f"only the weights of a pruned run can be sparse; {name} is no run folder", parameter="sparse")
-    if isinstance(source, str | Path) and not Path(source).exists():
+    if isinstance(source, str | Path) and not scores_file(source).exists():
         raise InvalidFile(f"{source} does not exist; a scores file, a subset file or a run folder is needed here")
     check_export(out, paths)
     artifact = load_scores_or_subset(Path(source)) if isinstance(source, str | Path) else source

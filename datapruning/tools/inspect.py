@@ -10,6 +10,7 @@ from datapruning.artifacts.influence import load_influence
 from datapruning.artifacts.label_issues import load_label_issues
 from datapruning.artifacts.metadata import Metadata
 from datapruning.artifacts.pred_probs import load_pred_probs
+from datapruning.artifacts.ready_made_scores import scores_file
 from datapruning.artifacts.scores import load_scores
 from datapruning.artifacts.subset import load_subset
 from datapruning.data.dataset_spec import DatasetSpec
@@ -29,10 +30,10 @@ RESULT_LINES = ("role", "dataset", "model", "test_accuracy", "fraction", "kept",
 
 
 def describe(path: Path) -> list[str]:
-    """Describe a file or a folder of this package in lines of text, after reading it to its end.
+    """Describe a file or a folder of this package, or ready-made scores, in lines of text, after reading it to its end.
 
     Raises:
-        InvalidFile: It is broken, or of no kind that is known here.
+        InvalidFile: It is broken, or of no kind that is known here. UnknownName: No ready-made scores of that name.
     """
     try:
         if not path.is_dir():
@@ -43,17 +44,18 @@ def describe(path: Path) -> list[str]:
 
 
 def _describe_file(path: Path) -> list[str]:
-    if not path.exists():
+    file = scores_file(path)
+    if not file.exists():
         raise InvalidFile(f"{path} is not there")
-    if path.suffix in READERS_BY_SUFFIX:
-        return READERS_BY_SUFFIX[path.suffix](path)
-    if path.suffix != ".npz":
+    if file.suffix in READERS_BY_SUFFIX:
+        return READERS_BY_SUFFIX[file.suffix](path)
+    if file.suffix != ".npz":
         raise InvalidFile(
             f"{path} is nothing that inspect knows: a scores, subset or dataset .npz, a .safetensors, a .beton, label "
             "issues, a recording or a run folder"
         )
     try:
-        meta = read_meta(path, "a scores or subset")
+        meta = read_meta(file, "a scores or subset")
     except InvalidFile as error:
         if "no readable 'meta'" not in str(error):
             raise
