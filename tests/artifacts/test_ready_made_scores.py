@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import runpy
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ from datapruning.io.json import read_json
 from datapruning.scorers import get_scorer
 from datapruning.utils.fraction import kept_count
 from datapruning.utils.system import PROJECT_ROOT
-from tests.conftest import CommandResult, fast_options
+from tests.conftest import FAST, CommandResult, fast_options
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +173,18 @@ def test_files_of_such_names_and_unknown_names_are_said(
 def test_the_other_commands_take_them(dprune: Callable[..., CommandResult]) -> None:
     assert "rank correlation" in dprune("diff", "digits:aum", "digits:el2n").out
     assert dprune("export", "digits:memorization", "--out", "m.csv").out.startswith("1,438 rows of id, score, stderr")
+
+
+@pytest.mark.usefixtures("digits_scores")
+def test_the_example_goes_from_a_name_to_a_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    functions = runpy.run_path(str(PROJECT_ROOT / "examples" / "ready_made_scores.py"))
+    subset = functions["choose"]("digits:aum", 0.2)
+    assert functions["train"]("digits", FAST).result.kept == len(subset)
+
+
+def test_the_documentation_lists_those_there_are() -> None:
+    page = (PROJECT_ROOT / "docs" / "scorers.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Ready-made scores\n")[2].partition("\n## ")[0]
+    rows = "".join(line for line in section.splitlines() if line.startswith("| `"))
+    assert sorted(re.findall(r"`([\w-]+:[\w-]+)`", rows)) == ready_made_names()
