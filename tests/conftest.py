@@ -24,6 +24,7 @@ from datapruning.utils import predicted_time
 os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start
 torch.set_num_threads(1)  # small networks are not faster with two threads, and much slower on a busy machine
 
+IS_NEAR_CHANCE = accuracy.is_near_chance
 FAST = (
     "train.epochs=2", "teacher.epochs=2", "proxy.epochs=2",
     "evidence.runs=2", "evidence.early_epoch=1", "kd.max_probes=3",
@@ -37,11 +38,19 @@ def _no_data_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DPRUNE_DATA", raising=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _weak_teachers_teach() -> Iterator[None]:
+    """Let teachers of one or two epochs teach, which are often near chance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accuracy, "is_near_chance", lambda *_: False)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _weak_teachers_teach(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let teachers of one or two epochs teach, which are often near chance; not in tests marked `weak_teachers`."""
-    if "weak_teachers" not in request.keywords:
-        monkeypatch.setattr(accuracy, "is_near_chance", lambda *_: False)
+def _weak_teachers_are_refused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tests marked `weak_teachers`, refuse them as for users."""
+    if "weak_teachers" in request.keywords:
+        monkeypatch.setattr(accuracy, "is_near_chance", IS_NEAR_CHANCE)
 
 
 @pytest.fixture(scope="session")
