@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.inputs import find_fault, make_example, search
+from benchmarks.inputs import make_example, search
+from benchmarks.inputs.example import find_fault
 from datapruning.data.image_folder.pixel_modes import CorruptImage
 
 MAX_EXAMPLES = 400
