@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import multiprocessing
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.registry import DIGITS, SOURCES
 from datapruning.evidence.collect import evidence_seconds
 from datapruning.evidence.members import open_ensemble
+from datapruning.experiments.workers.worker import exit_with_parent
 from datapruning.io.json import read_json, write_json
 from datapruning.io.npz import write_npz
 from datapruning.runs.context import Context
@@ -105,7 +108,8 @@ def make_scores(context: Context, scorers: Sequence[str]) -> list[dp.Scores]:
 
 
 def share_work(datasets: Sequence[str], scorers: Sequence[str], device: str, workspace: Path) -> None:
-    """Make evidence while another process begins with the proxies: the members of ensembles first."""
+    """Make evidence while the parent process begins with the proxies: the members of ensembles first."""
+    threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
     keep_freed_memory()
     with quiet():
         for text in datasets:

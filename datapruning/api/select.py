@@ -72,7 +72,7 @@ def select(
     """
     check_balance(balance)
     scores = scores if isinstance(scores, Scores) else load_scores(scores)
-    labels = _complete_labels(scores)
+    labels = scores.complete_labels
     needs_dataset = data is not None or (balance == "class" and labels is None)
     dataset = _open_dataset(scores, data, data_root, download, workspace) if needs_dataset else None
     if dataset is not None:
@@ -91,17 +91,12 @@ def select(
         scores, fraction, strategy=strategy, settings=settings, balance=cast(Balance, balance), labels=labels, seed=seed,
         evidence=evidence, embeddings=opened, exclude=None if exclude is None else _excluded_ids(exclude, scores, dataset),
     )  # fmt: skip
-    complete_labels = _complete_labels(scores)
+    complete_labels = scores.complete_labels
     if complete_labels is not None and scores.meta.class_names is not None:
         announce_lost_classes(complete_labels[subset.indices], scores.meta.class_names)
     if out is not None:
         save_if_new(subset, Path(out))
     return subset
-
-
-def _complete_labels(scores: Scores) -> NDArray[np.int64] | None:
-    """The labels in the scores, int64 [N]; None: there are none, or not of all samples."""
-    return None if scores.labels is None or scores.labels.min() < 0 else scores.labels.astype(np.int64)
 
 
 def _excluded_ids(exclude: Subset | str | Path, scores: Scores, dataset: Dataset | None) -> NDArray[np.int64]:

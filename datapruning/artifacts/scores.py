@@ -37,6 +37,11 @@ class Scores:
         """The name of the scorer that made them."""
         return self.meta.scorer
 
+    @property
+    def complete_labels(self) -> NDArray[np.int64] | None:
+        """The labels, int64 [N]; None: there are none, or some scores were set aside."""
+        return None if self.labels is None or self.labels.min() < 0 else self.labels.astype(np.int64)
+
     def save(self, path: str | Path) -> Path:
         """Write them as `.npz` with the arrays `score`, `stderr`, `labels`, `images` and `meta`, atomically."""
         arrays = {"score": self.values, "stderr": self.stderr, "labels": self.labels, "images": self.images}

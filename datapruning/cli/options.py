@@ -149,7 +149,7 @@ class DataOptions(DatasetOptions):
         try:
             return self.open_dataset(meta.spec or meta.dataset)
         except UserError as error:
-            info(f"no images and no classes: {first_line(error)}; name the dataset with --data")
+            info(f"no images: {first_line(error)}; name the dataset with --data")
             return None
 
 

@@ -47,7 +47,8 @@ def write_scores_page(
     Args:
         paths: The scores files.
         out: The page, a path that ends in .html.
-        data: Their dataset, for classes and images; None: the page has neither.
+        data: Their dataset, for classes and images; None: the page has no images, and the classes of the labels in the
+            first file, if it has any.
         fraction: The share of the samples that counts as kept.
 
     Raises:
@@ -69,9 +70,13 @@ def write_scores_page(
     names = name_scores([scores.meta for _, scores in loaded])
     files = [ScoresFile(name, path, scores) for name, (path, scores) in zip(names, loaded, strict=True)]
     kept = {file.name: select(file.scores, fraction).indices for file in files}
-    lead = render("scores_lead.html", files=files, meta=first, fraction=kept_share, has_data=data is not None)
+    labels = files[0].scores.complete_labels if data is None else data.train.labels
+    class_names = first.class_names if data is None else data.class_names
+    missing = [] if data is not None else ["images"] if labels is not None else ["classes", "images"]
+    lead = render("scores_lead.html", files=files, meta=first, fraction=kept_share, missing=missing)
     sections = [_histograms(files, kept, kept_share)]
-    sections += [_classes(files, kept, kept_share, data)] if data is not None else []
+    if labels is not None and class_names is not None:
+        sections.append(_classes(files, kept, kept_share, labels, class_names))
     sections += [agreement.matrix_section(files)] if len(files) > 1 else []
     sections += [_images(files, kept, data)] if data is not None else []
     write_text(page, render_page(f"{first.dataset}: scores", lead, sections))
@@ -87,11 +92,12 @@ def _histograms(files: Sequence[ScoresFile], kept: Kept, fraction: float) -> Sec
     return Section("histograms", "Scores", render("figures.html", figures=figures), figures)
 
 
-def _classes(files: Sequence[ScoresFile], kept: Kept, fraction: float, data: Dataset) -> Section:
-    labels, names = data.train.labels, data.class_names
+def _classes(
+    files: Sequence[ScoresFile], kept: Kept, fraction: float, labels: NDArray[np.int64], names: tuple[str, ...]
+) -> Section:
     figures = [histograms.class_figure(file.name, {fraction: kept[file.name]}, labels, names) for file in files]
-    totals = np.bincount(labels, minlength=data.classes)
-    counts = [np.bincount(labels[kept[file.name]], minlength=data.classes) for file in files]
+    totals = np.bincount(labels, minlength=len(names))
+    counts = [np.bincount(labels[kept[file.name]], minlength=len(names)) for file in files]
     rows = [
         (names[label], int(totals[label]), [f"{int(n[label]):,} ({percent(n[label] / totals[label])})" for n in counts])
         for label in np.flatnonzero(totals)

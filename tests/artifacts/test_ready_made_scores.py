@@ -25,6 +25,7 @@ from datapruning.data.registry import SOURCES
 from datapruning.errors import UnknownName
 from datapruning.io.json import read_json
 from datapruning.scorers import get_scorer
+from datapruning.utils.console import quiet
 from datapruning.utils.fraction import kept_count
 from datapruning.utils.system import PROJECT_ROOT
 from tests.conftest import FAST, CommandResult, fast_options
@@ -34,7 +35,8 @@ from tests.conftest import FAST, CommandResult, fast_options
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the ready-made scores of the digits, which the script makes in seconds."""
     folder = tmp_path_factory.mktemp("toy")
-    main(["--toy", "--out", str(folder / "ready_made"), "--workspace", str(folder / "workspace")])
+    with quiet():  # or else the time that it takes is measured first
+        main(["--toy", "--out", str(folder / "ready_made"), "--workspace", str(folder / "workspace")])
     return folder / "ready_made"
 
 

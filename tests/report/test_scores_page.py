@@ -13,6 +13,7 @@ from datapruning.artifacts.metadata import ScoresMetadata, common_fields
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
+from datapruning.report.format import percent
 from datapruning.report.sections.gallery import data_uri
 from tests.conftest import CommandResult
 from tests.report.test_report import check_stands_alone
@@ -62,8 +63,24 @@ def test_a_page_needs_scores_of_one_dataset(
     assert not list(tmp_path.glob("p.*"))
     command = dprune("inspect", path, "--out", "p.html")
     assert command.code == 0
-    assert "no images and no classes: unknown dataset 'generated'" in command.err
-    assert not images_of(check_stands_alone(tmp_path / "p.html"))
+    assert "no images: unknown dataset 'generated'" in command.err
+    html = check_stands_alone(tmp_path / "p.html")
+    assert not images_of(html)
+    assert "there are no classes and no images" in html
+
+
+def test_a_page_without_the_dataset_has_the_classes_of_the_scores_labels(
+    dprune: Callable[..., CommandResult], small_dataset: Dataset, tmp_path: Path
+) -> None:
+    meta = ScoresMetadata(**common_fields(small_dataset), scorer="up", class_names=small_dataset.class_names)
+    labels = small_dataset.train.labels.astype(np.int32)
+    Scores(np.arange(small_dataset.total, dtype=np.float32), meta, labels=labels).save(tmp_path / "up.npz")
+    assert dprune("inspect", "up.npz", "--out", "p.html", "--fraction", "0.5").code == 0
+    html = check_stands_alone(tmp_path / "p.html")
+    assert "What keeping 50% keeps of each class" in html
+    kept, total = (labels[-60:] == 1).sum(), (labels == 1).sum()
+    assert f"{kept} ({percent(kept / total)})" in html
+    assert "there are no images" in html
 
 
 def test_diff_shows_the_samples_that_moved_most(

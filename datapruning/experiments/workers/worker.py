@@ -63,7 +63,7 @@ def log_path(folder: Path, name: str) -> Path:
 def main(parent: int, task: str, name: str) -> int:
     """Run the worker `name` on the task file `task`, as long as the process `parent` lives. Returns the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its workers
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
     keep_freed_memory()
     folder = Path(task).parent.parent
     log = log_path(folder, name)
@@ -94,7 +94,8 @@ def _run_trials(task_path: Path) -> int:
     return 0
 
 
-def _exit_with_parent(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
+    """End this process when its parent process, of the id `parent`, has ended; runs in a thread of its own."""
     while os.getppid() == parent:
         time.sleep(PARENT_POLL_SECONDS)
     os._exit(ORPHANED)
