@@ -165,7 +165,8 @@ def compare(runs: Sequence[RunRecord]) -> list[Comparison]:
 
     Families with the most runs come first; in each the dense students, then the share of removed weights rising.
     """
-    unnamed = [Comparison("", r[0].settings, {}, r) for r in pivot(runs, lambda run: _key(run.settings)).values()]
+    by_settings = list(pivot(runs, lambda run: _key(run.settings)).values())
+    unnamed = [Comparison("", members[0].settings, {}, members) for members in share_full_data(by_settings)]
     unnamed.sort(key=lambda c: len(c.runs), reverse=True)
     families = {family: [run for c in members for run in c.runs] for family, members in by_family(unnamed).items()}
     ranks = {family: rank for rank, family in enumerate(sorted(families, key=lambda f: -len(families[f])))}
@@ -183,6 +184,34 @@ def compare(runs: Sequence[RunRecord]) -> list[Comparison]:
         )
         for i, comparison in enumerate(unnamed)
     ]  # fmt: skip
+
+
+def share_full_data(members: Sequence[Sequence[RunRecord]]) -> list[list[RunRecord]]:
+    """Add runs on all the data to the sets of `members` that differ in the budget alone: there it is the same training.
+
+    So it is under the budgets "epochs", "steps" and "samples" = "full". A set of nothing else, of which another set has
+    all runs now, is left out.
+    """
+    related = pivot((runs for runs in members if _follows_epochs(runs[0])), lambda runs: _without_budget(runs[0]))
+    shared = []
+    for runs in members:
+        others = related.get(_without_budget(runs[0]), []) if _follows_epochs(runs[0]) else []
+        if all(run.is_full for run in runs) and any(not run.is_full for other in others for run in other):
+            continue
+        present = {(run.kd, run.result.seed) for run in runs if run.is_full}
+        full = [run for other in others for run in other if run.is_full and other is not runs]
+        by_seed = {(run.kd, run.result.seed): run for run in full}
+        shared.append([*runs, *(run for key, run in by_seed.items() if key not in present)])
+    return shared
+
+
+def _follows_epochs(run: RunRecord) -> bool:
+    """Whether a run on all the data, with the settings of this one, would train for as many epochs as they name."""
+    return run.result.budget != "samples" or run.settings.get("train.samples") == "full"
+
+
+def _without_budget(run: RunRecord) -> Hashable:
+    return _key({key: value for key, value in run.settings.items() if key not in ("train.budget", "train.samples")})
 
 
 def by_family(comparisons: Sequence[Comparison]) -> dict[Hashable, list[Comparison]]:

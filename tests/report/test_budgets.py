@@ -9,7 +9,6 @@ import pytest
 from datapruning.data.dataset import Dataset
 from datapruning.report.budgets import by_budget, full_training, has_equal_compute
 from datapruning.report.comparison import Comparison, compare
-from datapruning.report.costs import UNKNOWN_COST
 from datapruning.report.find_runs import find_runs
 from datapruning.report.random_baseline import compare_with_random, random_sentences
 from datapruning.report.run_records import AUTO
@@ -45,7 +44,8 @@ def test_both_budgets_are_drawn_side_by_side_in_the_same_unit(tmp_path: Path, di
     unit = full_training(at_compute, comparisons)
     assert unit == full_training(at_epochs, comparisons)
     assert unit.flops == 3 * FORWARD_FLOPS * 2 * digits.total, "one training on all the data without a teacher"
-    assert full_training(at_compute, [at_compute]) == UNKNOWN_COST
+    assert at_compute.full_data is not None, "all the data is one training under both budgets"
+    assert [run.folder for run in at_compute.full_data.runs] == [tmp_path / "w" / "students" / "full"]
 
     written = write_report(runs, tmp_path / "r.html")
     html = check_stands_alone(written.page)
@@ -60,6 +60,23 @@ def test_both_budgets_are_drawn_side_by_side_in_the_same_unit(tmp_path: Path, di
         assert [g.cost.per_student.flops for g in c.groups if g.fraction == 0.5] == [FORWARD_FLOPS * s for s in students]
         assert f"{students[1] / (3 * 2 * digits.total):.2f} with KD auto" in html
         assert f'<td class="number">{students[1] / (3 * 2 * digits.total):.2f} / ' in html
+
+
+def test_runs_on_all_the_data_go_with_every_budget_of_as_many_epochs(tmp_path: Path, digits: Dataset) -> None:
+    runs = [
+        write_run(tmp_path / f"{budget}-{fraction}-{seed}", digits, fraction, seed=seed, budget=budget)
+        for budget, fraction, seed in [
+            ("steps", 0.1, 0), ("samples", 0.1, 0), ("epochs", 1.0, 0), ("epochs", 1.0, 1), ("samples", 1.0, 1)
+        ]
+    ]  # fmt: skip
+    comparisons = compare(find_runs(runs).runs)
+    assert {c.runs[0].result.budget for c in comparisons} == {"steps", "samples"}, "none of all the data by itself"
+    for c in comparisons:
+        assert c.full_data is not None
+        seeds = sorted(run.result.seed for run in c.full_data.runs)
+        assert seeds == [0, 1], "a seed that is there twice counts once"
+    other = write_run(tmp_path / "longer", digits, 1.0, epochs=3)
+    assert len(compare(find_runs([*runs, other]).runs)) == 3, "other epochs are another training"
 
 
 def test_equal_compute_is_named_where_there_is_nothing_else(tmp_path: Path, digits: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import numpy as np
 
@@ -88,7 +89,12 @@ def appendix(inputs: ReportInputs) -> Section:
         path = run.folder / CONFIG
         return f"dprune train --recipe {shlex.quote(inputs.display_path(path))}" if path.exists() else ""
 
-    return Section("runs", "Every run and its command", render("appendix.html", inputs=inputs, command=command))
+    runs: dict[Path, tuple[RunRecord, list[str]]] = {}  # one on all the data may belong to several set-ups
+    for comparison in inputs.comparisons:
+        for run in (run for group in comparison.groups for run in group.runs):
+            runs.setdefault(run.folder, (run, []))[1].append(comparison.name)
+    html = render("appendix.html", inputs=inputs, command=command, runs=runs.values())
+    return Section("runs", "Every run and its command", html)
 
 
 def left_out(inputs: ReportInputs) -> Section | None:
