@@ -58,14 +58,17 @@ def main() -> None:
         keys = [[config_hash(config(version, *column, seed), 16) for seed in SEEDS] for column in columns]
         measured = [[rows[key]["validation"] for key in of_column if key in rows] for of_column in keys]
         means = [statistics.mean(values) for values in measured if values]
+        starts = [rows[key]["start"]["correlation"] for of_column in keys for key in of_column if key in rows]
         lines.append([
             version, *(mean_spread(values) if values else "" for values in measured),
             f"{statistics.mean(means):.2f}" if len(means) == len(columns) else "",
+            f"{statistics.mean(starts):.3f}" if starts else "",
         ])  # fmt: skip
-    head = ["masks by", *(f"{data}, {sparsity:.0%} removed" for data, sparsity in columns), "mean"]
+    head = ["masks by", *(f"{data}, {sparsity:.0%} removed" for data, sparsity in columns), "mean", "correlation"]
     body = (
         f"Accuracy in percent on pruned-away samples, over seeds; fastnet32, {SAMPLES:,} samples seen, trained with "
-        f"{METHOD}. {PRECISION_TEXT}\n\n{table(head, lines)}"
+        f"{METHOD}. Correlation: of the logits with those of the "
+        f"dense twin, before training. {PRECISION_TEXT}\n\n{table(head, lines)}"
     )
     publish(NAME, "Which version of EPSD, on CIFAR-100 and Fashion-MNIST", COMMAND, body, {})
 

@@ -18,6 +18,7 @@ from torch import nn
 import datapruning as dp
 from benchmarks.class_sets import NETWORK, open_set
 from benchmarks.common import fast_precision
+from benchmarks.distillability import agreement_at_start
 from benchmarks.fast_speed import summarise
 from datapruning.io.tensors import load_tensors
 from datapruning.models.fastnet import fastnet
@@ -25,6 +26,7 @@ from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun
 from datapruning.training.checkpoint import load_weights
 from datapruning.training.evaluate import accuracy
+from datapruning.training.sparsity.masks import MASKS_FILE, load_masks
 
 VALIDATION = 10_000
 """At most so many pruned-away samples are validated on."""
@@ -67,7 +69,9 @@ def train_student(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
         del row["test_accuracy"]
         row["validation"] = round(_validate(context, run, subset.indices), 4)
     if sparsity is not None and prune is not None:
-        row |= {"kept_weights": sparsity.kept, "prune_seconds": prune.seconds}
+        masks, _ = load_masks(run.folder / MASKS_FILE)
+        start = agreement_at_start(context, masks, subset.indices, config["seed"])
+        row |= {"kept_weights": sparsity.kept, "prune_seconds": prune.seconds, "start": start._asdict()}
     return row
 
 
