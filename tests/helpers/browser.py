@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -103,7 +104,7 @@ def open_browser(profile: Path) -> Iterator[Browser]:
 
     def connect() -> None:
         """Chromium reads commands from descriptor 3 and answers on 4."""
-        read, write = os.dup(to_browser[0]), os.dup(from_browser[1])
+        read, write = (fcntl.fcntl(pipe, fcntl.F_DUPFD, 10) for pipe in (to_browser[0], from_browser[1]))
         os.dup2(read, 3)
         os.dup2(write, 4)
 
