@@ -1,14 +1,16 @@
 """The optimisers of the trainer, and their state in a checkpoint."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
 from datapruning.models.training_check import hidden_matrices
 from datapruning.training.muon import Muon
+from datapruning.utils.upload import upload
 
 MOMENTUM = "momentum."
 """Prefix of the names of SGD's momentum in a checkpoint."""
@@ -83,6 +85,23 @@ def use_tensor_rates(optimizer: torch.optim.Optimizer, device: torch.device) -> 
         if "capturable" in group:  # AdamW checks it; its fused kernel counts steps on the GPU in any case
             group["capturable"] = True
     return rates
+
+
+def rate_setter(
+    optimizer: torch.optim.Optimizer, rates: Sequence[float], tensors: Sequence[Tensor] | None
+) -> Callable[[int], None]:
+    """A function that sets the learning rate of step k of an epoch, which is `rates[k]`.
+
+    `tensors` are those of `use_tensor_rates`; their values are uploaded for all steps at once.
+    """
+    if tensors is None:
+        return lambda step: set_learning_rate(optimizer, rates[step])
+    values = upload(np.array([group_rates(optimizer, rate) for rate in rates], np.float32), tensors[0].device)
+
+    def copy_rates(step: int) -> None:
+        torch._foreach_copy_(list(tensors), list(values[step].unbind()))
+
+    return copy_rates
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

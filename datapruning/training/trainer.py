@@ -24,14 +24,16 @@ from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.checkpoint_parts import check_resumable, part_tensors, restore_parts
 from datapruning.training.data_init import initialize_from_images
 from datapruning.training.distributed import collectives
-from datapruning.training.distributed.sharding import global_batch_size, global_batch_sizes, global_batches, local_ids
+from datapruning.training.distributed.sharding import global_batch_size, global_batch_sizes
 from datapruning.training.distributed.sync_batchnorm import sync_batch_norms
 from datapruning.training.ema import WeightEMA
+from datapruning.training.epoch_plan import EpochPlan, plan_epoch
+from datapruning.training.epoch_stats import EpochStats
 from datapruning.training.infobatch import InfoBatch
 from datapruning.training.lookahead import Lookahead
 from datapruning.training.losses import Loss
 from datapruning.training.nan_guard import NonFiniteGuard, UpdateLocation
-from datapruning.training.optimizers import group_rates, make_optimizer, set_learning_rate, use_tensor_rates
+from datapruning.training.optimizers import make_optimizer, rate_setter, use_tensor_rates
 from datapruning.training.reproducibility import (
     StepRNG,
     autocast,
@@ -46,8 +48,6 @@ from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
 from datapruning.training.state import Checkpointed, PartialEpoch, TrainState
 from datapruning.training.step import (
-    EpochPlan,
-    EpochStats,
     PartOutputs,
     StepInputs,
     forward_backward,
@@ -62,7 +62,6 @@ from datapruning.utils.cost import passes_flops
 from datapruning.utils.device_errors import translate_device_errors
 from datapruning.utils.predicted_time import announce_time
 from datapruning.utils.processes import agree, num_processes, rank
-from datapruning.utils.upload import upload
 
 DUE_EVERY = 16
 """Steps after which several processes ask process 0 whether a checkpoint is due, unless one is saved after every step."""
@@ -233,7 +232,8 @@ class Trainer:
     ) -> float:
         """Train for one epoch, or for what is left of one; returns its seconds. `tensors` are of a checkpoint in it."""
         state, ema, infobatch, partial_epoch = self.state, self.ema, self.infobatch, self.state.partial_epoch
-        plan = self._plan_epoch()
+        rate = self.lr_schedule or partial(learning_rate, self.config, steps=self.num_steps)
+        plan = plan_epoch(self.ids, self.config, self.seed, state, self.num_steps, rate, infobatch)
         stats, guard = EpochStats(self.device, weighted=plan.pruned), NonFiniteGuard(self.device)
         started, first = time.perf_counter(), 0
         if partial_epoch is not None:
@@ -281,7 +281,7 @@ class Trainer:
         if method is not None:
             method.begin_epoch(epoch, self.device)
         variant = (plan.image_size, method.variant(epoch) if method else None)
-        set_rate = self._rate_setter(plan)
+        set_rate = rate_setter(self.optimizer, plan.learning_rates, self._rates)
 
         def forward(images: Tensor) -> Tensor:
             with autocast(config.precision, self.device):
@@ -337,39 +337,6 @@ class Trainer:
             for callback in self.callbacks:
                 callback.on_step_end(epoch, self.model)
             yield step + 1
-
-    def _rate_setter(self, plan: EpochPlan) -> Callable[[int], None]:
-        """A function that sets the learning rate of a step of the epoch."""
-        if self._rates is None:
-            return lambda step: set_learning_rate(self.optimizer, plan.learning_rates[step])
-        targets = self._rates
-        table = upload(
-            np.array([group_rates(self.optimizer, rate) for rate in plan.learning_rates], np.float32), self.device
-        )
-
-        def copy_rates(step: int) -> None:
-            torch._foreach_copy_(targets, list(table[step].unbind()))
-
-        return copy_rates
-
-    def _plan_epoch(self) -> EpochPlan:
-        """The batches of the epoch at hand, and where their steps lie in the schedule."""
-        state, infobatch = self.state, self.infobatch
-        sizes = global_batch_sizes(len(self.ids), self.config)
-        num_planned = min(len(sizes), self.num_steps - state.step)
-        kept = infobatch.begin_epoch(state.epoch, state.step / self.num_steps) if infobatch else None
-        batches = global_batches(self.ids if kept is None else kept, self.config, self.seed, state.epoch)
-        batches = batches[: -(-len(batches) * num_planned // len(sizes))]
-        # evenly spread over the planned steps; `state.step` + k in an epoch that skips nothing
-        steps = [state.step + (2 * k + 1) * num_planned // (2 * len(batches)) for k in range(len(batches))]
-        rate = self.lr_schedule or partial(learning_rate, self.config, steps=self.num_steps)
-        rates = [rate(step) for step in steps]
-        is_small = state.step < self.config.progressive_until * self.num_steps
-        local_batches = [local_ids(ids, self.config) for ids in batches]
-        return EpochPlan(
-            batches, local_batches, steps, rates, num_planned, sum(sizes[:num_planned]), pruned=kept is not None,
-            image_size=self.config.progressive_size if is_small else 0,
-        )  # fmt: skip
 
     def _log_epoch(self, plan: EpochPlan, stats: EpochStats, seconds: float) -> None:
         """Add the epoch that has ended to the state."""

@@ -69,7 +69,7 @@ class Race:
     product: str
 
 
-UPDATE = "datapruning.training.step:EpochStats.record"
+UPDATE = "datapruning.training.epoch_stats:EpochStats.record"
 IN_MEMORY = ("--loader", "memory")
 STUDENT = fast("train", "--fraction", "0.1", "--kd-weight", "0", *IN_MEMORY)
 TAUGHT = fast("train", "--fraction", "0.1", "--kd-weight", "0.9", *IN_MEMORY)

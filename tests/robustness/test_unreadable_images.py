@@ -18,7 +18,7 @@ from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.scorers import find_scorers
 from datapruning.training.distillation.validation import choose_validation_set
-from datapruning.training.step import EpochStats
+from datapruning.training.epoch_stats import EpochStats
 
 LOST = (3, 40, 41, 119)
 MakeContext = Callable[..., Context]
