@@ -17,7 +17,7 @@ from benchmarks.epsd_rows import row, rows_of
 SEEDS = (0, 1, 2)
 REMOVED = 0.9
 FRACTIONS = {"0.1": (8, 0.9), "1": (2, 0.3)}
-"""Epochs, and the KD weight that suits the fraction (benchmarks.findings)."""
+"""Epochs, and the KD weight: the more is kept, the smaller."""
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.epsd_data"
 
 

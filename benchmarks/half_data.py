@@ -1,4 +1,4 @@
-"""Half of CIFAR-100 with a teacher against all of it without one, at equal compute and at equal samples seen.
+"""Half of CIFAR-100 with a teacher against all of it without one, at equal compute.
 
     DPRUNE_DATA=... python -m benchmarks.half_data [--jobs 2] [--report-only]
 
@@ -24,13 +24,17 @@ from datapruning.utils.cost import FORWARD_PASS_COST, NO_COST, TRAINING_PASS_FOR
 HALF = "0.5"
 BUDGETS = ((200_000, (0, 1, 2)), (600_000, (0,)))
 """Samples that the training on everything sees, and seeds."""
-ALL, EQUAL_COMPUTE, EQUAL_SAMPLES = "all the data, labels alone", "half, auto, equal compute", "half, auto, equal samples"
+ALL, EQUAL_COMPUTE = "all the data, labels alone", "half, auto, equal compute"
+HALF_LABELS, HALF_FIXED = "half, labels alone", "half, weight 0.5 at T=4"
+"""What the search and its soft labels are worth: no teacher, and a teacher without a search, at equal compute."""
 NAME = "half_data"
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.half_data"
 
 
 def affordable_samples(budget: int, search_budget: float) -> int:
     """Samples that a student may see so that its training, search and soft labels cost about `budget` training passes.
+
+    A `search_budget` of 0 is that of a student without a search.
 
     The labels are of a teacher of its own size, and of a new view in every epoch, as in a short training they are.
     """
@@ -43,13 +47,13 @@ def affordable_samples(budget: int, search_budget: float) -> int:
 def train_row(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     """One training, with the compute of its parts in training passes of the student's network."""
     context = cifar100_context("cifar100-fast", workspace)
-    samples = config["samples"]
-    if config["what"] == EQUAL_COMPUTE:
-        samples = affordable_samples(samples, context.recipe.kd.search_budget)
-    auto = config["what"] != ALL
-    run = dp.train(
-        context, fraction=HALF if auto else "1", kd_weight="auto" if auto else 0, samples=samples, seed=config["seed"]
-    )
+    samples, what = config["samples"], config["what"]
+    if what in (EQUAL_COMPUTE, HALF_FIXED):
+        samples = affordable_samples(samples, context.recipe.kd.search_budget if what == EQUAL_COMPUTE else 0)
+    if what == HALF_FIXED:
+        context = context.with_settings("kd", temperature=4.0)
+    kd_weight: float | str = {EQUAL_COMPUTE: "auto", HALF_FIXED: 0.5}.get(what, 0)
+    run = dp.train(context, fraction="1" if what == ALL else HALF, kd_weight=kd_weight, samples=samples, seed=config["seed"])
     result, costs = run.result, run.result.costs
     parts = {"train": costs.train, "search": costs.search, "labels": costs.soft_labels, "teacher": costs.teacher}
     training = costs.train or NO_COST
@@ -66,8 +70,8 @@ def train_row(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
 def main() -> None:
     configs = [
         {"what": what, "samples": samples, "seed": seed}
-        for what_group in ((ALL, EQUAL_COMPUTE), (EQUAL_SAMPLES,))
-        for samples, seeds in BUDGETS for seed in seeds for what in what_group
+        for both in ((ALL, EQUAL_COMPUTE), (HALF_LABELS, HALF_FIXED))
+        for samples, seeds in BUDGETS for seed in seeds for what in both
     ]  # fmt: skip
     rows = run_rows(NAME, configs, train_row, __doc__)
     lines = []
@@ -76,7 +80,7 @@ def main() -> None:
         reference = {
             row["config"]["seed"]: row["result"]["test_accuracy"] for row in of_budget if row["config"]["what"] == ALL
         }
-        for what in (ALL, EQUAL_COMPUTE, EQUAL_SAMPLES):
+        for what in (ALL, EQUAL_COMPUTE, HALF_LABELS, HALF_FIXED):
             matching = [row for row in of_budget if row["config"]["what"] == what]
             if not matching:
                 continue

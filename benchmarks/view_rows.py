@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import datapruning as dp
+from benchmarks.committed import Config
 from benchmarks.common import RUNS
-from benchmarks.tiny import SETTINGS, Config, open_tiny
+from benchmarks.tiny import SETTINGS, open_tiny
 from datapruning.config.augmentation import CutMixPolicy
 from datapruning.io.trial_store import Trial, TrialStore
 from datapruning.utils.console import info

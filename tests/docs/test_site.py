@@ -141,4 +141,4 @@ def test_the_reference_has_every_public_name_and_every_recipe(pages: dict[Path, 
 def test_the_search_index_has_the_pages(site: Path) -> None:
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     locations = {urldefrag(entry["location"]).url for entry in index["docs"]}
-    assert {"index.html", "concepts.html", "reference/api.html", "results/regret.html"} <= locations
+    assert {"index.html", "concepts.html", "reference/api.html", "results/cifar_regret.html"} <= locations
