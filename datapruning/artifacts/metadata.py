@@ -302,8 +302,9 @@ def check_same_dataset(what: str, meta: Metadata, data: DatasetIdentity) -> None
         IncompatibleInputs: with both names and sizes; of one folder of images, with the options that have to agree.
     """
     if meta.fingerprint != data.fingerprint:
+        verb = "were" if what.startswith("these ") else "was"
         raise IncompatibleInputs(
-            f"{what} was made from another dataset: {meta.dataset} ({meta.total:,} samples, fingerprint "
+            f"{what} {verb} made from another dataset: {meta.dataset} ({meta.total:,} samples, fingerprint "
             f"{meta.fingerprint[:12]}), not from {data.name} ({data.total:,} samples, {data.fingerprint[:12]})"
             f"{dataset_mismatch_hint(meta.dataset, meta.spec, data)}"
         )

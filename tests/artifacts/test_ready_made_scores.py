@@ -142,7 +142,11 @@ def test_a_subset_trains_on_its_dataset_and_is_refused_on_another(
     np.savez(
         "other.npz", train_images=train.images, train_labels=train.labels, test_images=test.images, test_labels=test.labels
     )
-    assert "was made from another dataset: digits" in expect_refusal("train", "--subset", "s.npz", "--data", "other.npz")
+    assert "subset was made from another dataset: digits" in expect_refusal(
+        "train", "--subset", "s.npz", "--data", "other.npz"
+    )
+    refusal = expect_refusal("select", "--scores", "digits:aum", "--fraction", "0.2", "--data", "other.npz")
+    assert "these scores were made from another dataset: digits" in refusal
 
 
 @pytest.mark.usefixtures("digits_scores")
