@@ -202,14 +202,15 @@ def report(
     """Print and write the result."""
     total, guided_total = sum(sum(outcomes.values()) for outcomes in counts.values()), sum(tries.values())
     bad = {what: sum(outcomes[what] for outcomes in counts.values()) for what in FAULTS}
+    guided = f", and {guided_total:,} more from a coverage-guided fuzzer (atheris, {len(tries)} readers)" if tries else ""
     head = ["reader", "files", "refused", "same content", "another valid file", "no checksum any more", *FAULTS, "guided"]
     rows = [
         [name, f"{sum(outcomes.values()):,}", *(f"{outcomes[what]:,}" for what in OUTCOMES), f"{tries.get(name, 0):,}"]
         for name, outcomes in counts.items()
     ]
     body = (
-        f"{total:,} changed files through {len(counts)} readers, seed {args.seed}, and {guided_total:,} more from a "
-        f"coverage-guided fuzzer (atheris, {len(tries)} readers), in {seconds / 60:.0f} minutes: **{bad['crash']} crashes, "
+        f"{total:,} changed files through {len(counts)} readers, seed {args.seed}"
+        f"{guided}, in {seconds / 60:.0f} minutes: **{bad['crash']} crashes, "
         f"{bad['hang']} hangs, {bad['silent']} silent acceptances**.\n\n"
         "A file is changed by one to three of: bits flipped, bytes cut off, inserted, removed, repeated, swapped, "
         "overwritten; members of archives renamed, dropped, swapped, doubled, added or changed, with the archive's own "
