@@ -48,9 +48,9 @@ def write_pages() -> dict[str, Path]:
     issues = Path("label-issues.html")
     dp.find_label_issues(context, count=20, out=workspace / "label-issues", gallery=issues)
     return {
-        "report": write_report([workspace], "report.html", scores=scores).page,
-        "inspect": write_scores_page(scores, "scores.html", data=data),
-        "diff": write_diff_page(scores[1], scores[2], "difference.html", data=data),
+        "report": write_report([workspace], Path("report.html"), scores=scores).page,
+        "inspect": write_scores_page(scores, Path("scores.html"), data=data),
+        "diff": write_diff_page(scores[1], scores[2], Path("difference.html"), data=data),
         "label-issues": issues,
     }
 

@@ -1,5 +1,6 @@
 """Datasets in an `.npz` as people write them: what is sure is read, what is not is refused with the option that says it."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,10 @@ def _class_names(names: Array | None, splits: list[Split], path: Path, spec: Dat
             "allow classes without a sample",
             parameter="labels_from",
         )
+    if names is not None and names.dtype.kind == "U":  # of a damaged file, Python makes strings that crash it
+        number = np.dtype(np.uint32).newbyteorder(names.dtype.byteorder)
+        if (np.frombuffer(np.ascontiguousarray(names).tobytes(), number) > sys.maxunicode).any():
+            raise InvalidFile(f"dataset {path}: class_names are no text; the file is damaged")
     if names is None:
         first = spec.labels_from or 0
         return tuple(str(first + n) for n in range(1 + largest))

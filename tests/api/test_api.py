@@ -21,7 +21,7 @@ from datapruning.runs.result import RunResult, StudentResult
 from datapruning.runs.run import FinishedRun
 from datapruning.runs.training_records import ProbeResult
 from datapruning.teachers.soft_labels import SoftLabelCache
-from datapruning.training import trainer
+from datapruning.training import epoch_plan
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.schedules import planned_epochs
 from tests.conftest import FAST
@@ -121,7 +121,7 @@ def test_a_killed_student_ends_with_the_same_bits(
     for module in ("run_search", "student", "training_run"):
         patched = f"datapruning.training.distillation.{module}.Checkpoint"
         monkeypatch.setattr(patched, lambda path: Checkpoint(path, seconds=0))
-    original = trainer.global_batches
+    original = epoch_plan.global_batches
     sample_orders = []
 
     def killed(ids: Any, config: Any, seed: int, epoch: int) -> Any:
@@ -134,7 +134,7 @@ def test_a_killed_student_ends_with_the_same_bits(
 
     context = make_context(digits, *INTERRUPTED, workspace=tmp_path / "killed", threads=1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer, "global_batches", killed)
+        patch.setattr(epoch_plan, "global_batches", killed)
         dp.train(context, fraction=0.1)
     (begun,) = (tmp_path / "killed" / "students").iterdir()
     assert {p.stem for p in (begun / "checkpoint").glob("[!.]*")} == {

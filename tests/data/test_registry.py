@@ -112,6 +112,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one image": (arrays(train_images=np.uint8(3)), r"train_images are uint8 \[\]"),
     "a class name of broken bytes": (arrays(class_names=np.array([b"a", b"b", b"\xff"])), "bytes that are not UTF-8"),
+    "a class name of no characters": (
+        arrays(class_names=np.array([0x61, 0x62, 0x110000], np.uint32).view("<U1")),
+        "class_names are no text",
+    ),
     "doubled class names": (arrays(class_names=np.array(["a", "b", "a"])), "two classes are called 'a'"),
     "doubled class names in bytes": (arrays(class_names=np.array([b"a", b"b", b"b"])), "two classes are called 'b'"),
     "other names of arrays": (
