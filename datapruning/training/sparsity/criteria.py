@@ -86,17 +86,21 @@ def synflow(inputs: SaliencyInputs) -> Saliency:
     In float64: the products of a deep network leave the range of float32.
     """
     state = {name: t.detach().double().abs() for name, t in inputs.model.state_dict().items()}
-    leaves = {name: _masked(state[name], inputs.masks, name).requires_grad_() for name in prunable(inputs.model)}
+    leaves = {name: state[name] for name in prunable(inputs.model)}
+    for name, leaf in leaves.items():
+        if inputs.masks is not None:
+            leaf.mul_(inputs.masks[name])
+        leaf.requires_grad_()
     example = next(iter(leaves.values()))
     was_training = inputs.model.training
     try:
         ones = torch.ones(1, *inputs.shape, dtype=torch.float64, device=example.device)
-        outputs: Tensor = functional_call(inputs.model.eval(), ({**state, **leaves},), (ones,))
+        outputs: Tensor = functional_call(inputs.model.eval(), (state,), (ones,))
         grads = torch.autograd.grad(outputs.sum(), tuple(leaves.values()))
     finally:
         inputs.model.train(was_training)
     pairs = zip(leaves.items(), grads, strict=True)
-    return {name: (leaf.detach() * grad).abs() for (name, leaf), grad in pairs}
+    return {name: leaf.detach().mul_(grad).abs_() for (name, leaf), grad in pairs}  # no further copy of the weights
 
 
 def magnitude(inputs: SaliencyInputs) -> Saliency:

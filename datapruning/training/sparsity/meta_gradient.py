@@ -192,7 +192,7 @@ def normalised(derivative: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """|derivative|, all weights together summing to 1; float64."""
     sizes = {name: tensor.detach().abs().double() for name, tensor in derivative.items()}
     total = sum_of(sizes.values()) or 1.0
-    return {name: size / total for name, size in sizes.items()}
+    return {name: size.div_(total) for name, size in sizes.items()}
 
 
 def sum_of(tensors: Iterable[Tensor]) -> float:

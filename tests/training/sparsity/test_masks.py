@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.models import create_model
+from datapruning.training.sparsity import threshold
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks, format_count, load_masks
 from datapruning.training.sparsity.prunable import layer_table, prunable
 from datapruning.training.sparsity.threshold import (
+    SELECTION_SAMPLE,
     Saliency,
     count_kept,
     erdos_renyi_kernel,
@@ -160,6 +162,30 @@ def test_selecting_keeps_what_a_stable_sort_keeps(layers: list[list[float]], one
         expected = keep_by_sorting(scores, sparsity, scope, previous)
         previous, _ = keep(scores, sparsity, scope, previous)
         assert {name: mask.tolist() for name, mask in previous.tensors.items()} == expected
+
+
+@pytest.mark.parametrize("sample", [1024, SELECTION_SAMPLE])
+@pytest.mark.parametrize(
+    "kind", ["distinct", "mostly removed", "mostly zero", "two values", "one value", "rising", "signed", "forced"]
+)
+def test_a_large_layer_is_selected_from_as_by_sorting(monkeypatch: pytest.MonkeyPatch, kind: str, sample: int) -> None:
+    """The bounds that a sample gives may be values that many weights share, or miss: the result is the same."""
+    monkeypatch.setattr(threshold, "SELECTION_SAMPLE", sample)
+    rng, count = np.random.default_rng(0), 300_000
+    values = rng.random(count)
+    if kind in ("mostly removed", "mostly zero"):
+        values[rng.random(count) < 0.9] = 0.0 if kind == "mostly zero" else -np.inf
+    elif kind in ("two values", "one value"):
+        values = (values < 0.3).astype(float) if kind == "two values" else np.ones(count)
+    elif kind == "rising":
+        values = np.arange(count, dtype=float)
+    elif kind == "signed":
+        values = rng.standard_normal(count) ** 5
+    elif kind == "forced":
+        values[rng.random(count) < 0.5] = np.inf
+    ordered = np.sort(values)
+    for num_kept in (1, 2, 15_000, 30_000, 90_000, 150_000, 285_000, count - 1, count):
+        assert threshold.select_largest(values, num_kept) == ordered[count - num_kept], (kind, num_kept)
 
 
 def test_rounds_end_at_the_requested_sparsity() -> None:
