@@ -93,14 +93,15 @@ def export(
             raise InvalidValue(f"{source} is a run folder, and {out.suffix} is for subsets: export {subset}")
         if paths or data is not None:
             raise InvalidValue(f"{source} is a run folder: its weights have no paths; leave paths and data out")
-        if sparse:
-            from datapruning.training.sparsity.export import export_sparse_weights
+        from datapruning.training.sparsity.export import describe_zeros, export_sparse_weights
 
+        if sparse:
             return export_sparse_weights(Path(source), out)
         model_path(Path(source))
         from datapruning.tools.export_model import export_model
 
-        return export_model(Path(source), out, with_preprocessing=with_preprocessing)
+        zeros = describe_zeros(Path(source))
+        return export_model(Path(source), out, with_preprocessing=with_preprocessing) + zeros
     if with_preprocessing:
         raise InvalidValue("only a network has preprocessing: name a run folder", parameter="with_preprocessing")
     if sparse:

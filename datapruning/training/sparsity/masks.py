@@ -68,8 +68,8 @@ class Masks:
         sparsity = 1 - self.kept / self.total
         return f"keeping {format_count(self.kept)} of {format_count(self.total)} weights ({sparsity:.2%} removed)"
 
-    def check_fits(self, model: nn.Module) -> None:
-        """Refuse another model.
+    def check_fits(self, model: nn.Module, source: str = "these masks") -> None:
+        """Refuse another model; `source` says in the message where the masks come from.
 
         Raises:
             IncompatibleInputs: naming the first weight that differs.
@@ -79,7 +79,7 @@ class Masks:
         for name in {**shapes, **mask_shapes}:
             if shapes.get(name) != mask_shapes.get(name):
                 raise IncompatibleInputs(
-                    f"these masks belong to another model: weight '{name}' is {shapes.get(name, 'missing')} in the "
+                    f"{source} belong to another model: weight '{name}' is {shapes.get(name, 'missing')} in the "
                     f"model, {mask_shapes.get(name, 'missing')} in the masks"
                 )
 

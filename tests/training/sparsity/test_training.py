@@ -16,6 +16,7 @@ from datapruning.config.sparsity import CRITERIA
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.io.tensors import load_tensors
+from datapruning.models import create_model
 from datapruning.runs.context import Context
 from datapruning.runs.result import StudentResult
 from datapruning.runs.run import Run
@@ -171,13 +172,22 @@ def test_masks_depend_only_on_the_seed(pruned_context: Context, tmp_path: Path) 
 def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path) -> None:
     assert dprune("train", *QUICK, "--sparsity", "0.95", "--criterion", "snip").code == 0
     folder, _ = student(tmp_path)
-    assert dprune("export", folder, "--out", "dense.safetensors").code == 0
+    for name in ("dense.safetensors", "dense.pt2"):
+        command = dprune("export", folder, "--out", name)
+        assert command.code == 0, command.err
+        assert "% of the weights of its layers are zeros, which save neither space nor time here" in command.out
     command = dprune("export", folder, "--sparse", "--out", "student.npz")
     assert "removed)" in command.out
+    assert "saves space in the file, not time or memory" in command.out
     assert (tmp_path / "student.npz").stat().st_size < (tmp_path / "dense.safetensors").stat().st_size
     dense, sparse = load_tensors(tmp_path / "dense.safetensors")[0], load_sparse(tmp_path / "student.npz")
     assert dense.keys() == sparse.keys()
     assert all(torch.equal(dense[name], sparse[name]) for name in dense)
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    network = create_model("tinynet8", (8, 8, 1), 10, seed=1)
+    network.load_state_dict(sparse)
+    exported = torch.export.load(tmp_path / "dense.pt2").module()
+    torch.testing.assert_close(exported(images), network.eval()(images))
     assert "not zero" in dprune("inspect", "student.npz").out
     for word in ("dense.safetensors", "student.npz"):
         repeated = dprune("export", folder, "--out", word)
@@ -227,6 +237,39 @@ def test_resumed_with_other_settings_is_refused(dprune: Dprune, tmp_path: Path) 
     assert one is not None
     assert two is not None
     assert (one.sparsity, one.test_accuracy) == (two.sparsity, two.test_accuracy)
+
+
+def test_masks_of_another_network_are_refused(dprune: Dprune, tmp_path: Path) -> None:
+    """In a run that is resumed, and in a finished one that is exported."""
+    arguments = ["train", *QUICK[:-2], "--sparsity", "0.9", "--criterion", "snip"]
+    for model in ("tinynet8", "tinynet16"):
+        assert dprune(*arguments, "--model", model, "--out", model).code == 0
+    (tmp_path / "tinynet8" / "masks.npz").replace(tmp_path / "tinynet16" / "masks.npz")
+    for name, option in (("sparse.npz", ["--sparse"]), ("plain.safetensors", []), ("plain.pt2", [])):
+        command = dprune("export", "tinynet16", *option, "--out", name)
+        assert command.code == 2
+        assert "masks belong to another model" in command.err
+        assert not (tmp_path / name).exists()
+    for name in ("result.json", "model.safetensors", "metrics.jsonl"):
+        (tmp_path / "tinynet16" / name).unlink()
+    before = sorted(path.name for path in (tmp_path / "tinynet16").iterdir())
+    command = dprune(*arguments, "--model", "tinynet16", "--out", "tinynet16")
+    assert command.code == 2
+    assert "masks.npz belong to another model: weight '" in command.err.splitlines()[-1]
+    assert sorted(path.name for path in (tmp_path / "tinynet16").iterdir()) == before
+
+
+@pytest.mark.parametrize("method", ["cs-kd", "dlb"])
+def test_a_subset_with_one_sample_a_class(dprune: Dprune, tmp_path: Path, method: str) -> None:
+    """Refused where the method needs pairs within a class, before anything is written; others train."""
+    labels = dp.open_dataset("digits").train.labels
+    (tmp_path / "one.txt").write_text("".join(f"{np.flatnonzero(labels == label)[0]}\n" for label in range(10)))
+    options = ["--kd-weight", "0", *fast_options(), "--data", "digits", "--subset", "one.txt", "--model", "tinynet8"]
+    command = dprune("train", *options, "--sparsity", "0.8", "--self-distill", method, "--out", "run")
+    assert command.code == (2 if method == "cs-kd" else 0), command.err
+    if method == "cs-kd":
+        assert "pairs within a class need two kept samples or more" in command.err.splitlines()[-1]
+        assert not (tmp_path / "run").exists()
 
 
 def test_without_sparsity_no_weight_is_pruned(dprune: Dprune, tmp_path: Path) -> None:
