@@ -25,7 +25,7 @@ from datapruning.errors import InvalidFile
 from datapruning.runs.context import Context
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.runs.result import StudentMetadata, StudentResult, SubsetOrigin, TeachingRecord
-from datapruning.runs.run import CONFIG, FinishedRun, Run
+from datapruning.runs.run import CONFIG, SUBSET, FinishedRun, Run
 from datapruning.runs.run_config import read_run_options
 from datapruning.training.distillation.candidates import is_held
 from datapruning.utils.console import info
@@ -174,7 +174,7 @@ def rerun(
     if run is None:
         raise InvalidFile(f"{path} is not the config.toml of a run")
     if subset is None and options.get("fraction") is None:
-        subset = path.parent / "subset.npz"
+        subset = path.parent / SUBSET
     weight = "auto" if run.kd_weight is None else run.kd_weight
     recorded: TrainOptions = {"seed": run.seed, "kd_weight": weight, "teacher": run.teacher, "init": run.init}
     changed: TrainOptions = {**recorded, **options, "recipe": str(path)}
@@ -225,7 +225,7 @@ def _train_in_run(request: StudentRequest, run: Run) -> FinishedRun[StudentResul
     if same is None:
         announce_time()
     context, subset, ids, seed = request.context, request.subset, request.subset.indices, request.seed
-    path = run.folder / "subset.npz"
+    path = run.folder / SUBSET
     subset.save(path)
     strategy = request.strategy_info.get("strategy")
     method = f"scorer {subset.meta.scorer}, {f'strategy {strategy}, ' if strategy else ''}"

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 
 from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE, Recipe
 from datapruning.config.toml import to_toml
-from datapruning.errors import IncompatibleInputs, InvalidFile, OutputExists, first_line
+from datapruning.errors import IncompatibleInputs, InvalidFile, OutputExists, UserError, first_line
 from datapruning.io.atomic import remove_folder, write_text
 from datapruning.io.disk_space import check_writable, remove_partial_files
 from datapruning.io.json import first_difference
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from datapruning.runs.model_file import ModelDescription
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
+SUBSET = "subset.npz"
 CHECKPOINTS, EARLY_CHECKPOINTS = "checkpoint", "early-checkpoints"
 NO_LOGGERS = Trackers()
 R = TypeVar("R", bound=RunResult)
@@ -65,8 +66,9 @@ class Run:
     ) -> Iterator[None]:
         """Lock the folder while the block runs; config.toml is written, or must hold the same run.
 
-        Another process with the same run is waited for. A folder that is refused is left as it was. That of a finished run
-        is not locked, so that it may be read-only.
+        Another process with the same run is waited for. A folder that is refused is left as it was; one that this call
+        began is emptied again where a user's error ends the block before a mask, a checkpoint or metrics are written. That
+        of a finished run is not locked, so that it may be read-only.
 
         Args:
             recipe: the settings, of which the run depends on those in `tables`.
@@ -89,15 +91,27 @@ class Run:
             self._check(config)  # another process may have written it while this one waited
             for name in (CONFIG, METRICS, MODEL, RESULT):
                 remove_partial_files(self.folder / name)
-            if not (self.folder / CONFIG).exists():
+            is_new = not (self.folder / CONFIG).exists()
+            if is_new:
                 text = to_toml({**config, ENVIRONMENT_TABLE: environment().to_json()})
                 write_text(self.folder / CONFIG, prepend_checksum(text))
             if (self.folder / RESULT).exists():
                 self._remove_checkpoints()  # of a process that was killed at its very end
             else:
                 self._check_environment(environment())
-            with self._tracker.open(CONFIG, METRICS, RESULT):
-                yield
+            try:
+                with self._tracker.open(CONFIG, METRICS, RESULT):
+                    yield
+            except UserError:
+                if is_new and is_main():
+                    self._discard()
+                raise
+
+    def _discard(self) -> None:
+        """Empty the folder of a run that was refused before any of its work was written, so that it can be given again."""
+        if {path.name for path in _visible(self.folder)} <= {CONFIG, SUBSET}:
+            for name in (SUBSET, CONFIG):
+                (self.folder / name).unlink(missing_ok=True)
 
     def check_output_dir(self) -> None:
         """Refuse a path that is neither free nor a run folder, before other work is done. A finished run may be read-only.

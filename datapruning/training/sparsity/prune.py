@@ -105,9 +105,10 @@ def prune_at_init(
     masks = to_masks(kept)
     cut = find_cut_layer(model, masks, context.shape)
     if cut is not None:
+        other = "" if settings.criterion == "synflow" else ", or use the criterion synflow"
         raise InvalidValue(
             f"pruned by {settings.criterion} to {masks.kept:,} of {masks.total:,} weights, nothing of the images passes "
-            f"layer '{cut}': the output would not depend on them; remove fewer weights, or use the criterion synflow",
+            f"layer '{cut}': the output would not depend on them; remove fewer weights{other}",
             parameter="sparsity",
         )
     for name in protected:
@@ -148,7 +149,7 @@ def load_or_make_masks(
     model = context.new_model(recipe.train.model, seed, "student")
     if path.exists():
         masks, metadata = load_masks(path)
-        masks.check_fits(model)
+        masks.check_fits(model, f"the masks in {path}")
         info(f"pruning: using {path}, {masks}")
         return PruningResult(masks, metadata.sparsity, metadata.cost)
     initialize_from_images(model, context.loader("train"), ids, context.views)

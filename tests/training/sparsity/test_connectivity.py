@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_whole_networks_have_a_path_and_empty_ones_none(name: str) -> None:
 
 
 def test_a_command_stops_before_the_student_is_trained(
-    dprune: Callable[..., CommandResult], expect_refusal: Callable[..., str]
+    dprune: Callable[..., CommandResult], expect_refusal: Callable[..., str], tmp_path: Path
 ) -> None:
     options = [*fast_options(), "--set", "train.model=convnet", "--kd-weight", "0", "--fraction", "0.2"]
     sparse = ("train", "--criterion", "random", "--sparsity")
@@ -68,3 +69,6 @@ def test_a_command_stops_before_the_student_is_trained(
     assert "nothing of the images passes layer '" in line
     assert line.endswith("(--sparsity)")
     assert "training steps" not in command.err
+    assert not [path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith(".")]
+    again = dprune(*sparse, "0.9", "--out", "run", *options)
+    assert again.code == 0, again.err
