@@ -14,8 +14,11 @@ from datapruning.io.regular_file import open_regular_file
 from datapruning.io.text import read_text
 
 MAX_LIST_BYTES = 2**30
-LIST_SUFFIXES = (".npy", ".txt", ".csv", ".pt", ".pth", ".json")
+LIST_SUFFIXES = (".npy", ".txt", ".csv", ".tsv", ".pt", ".pth", ".json", ".jsonl")
 """How files end that hold ids or paths and nothing else; of these JSON is refused, with what to do."""
+TABLE_SUFFIXES = (".csv", ".tsv")
+DELIMITERS = (",", ";", "\t")
+"""Between the columns of a table; spreadsheets write semicolons where the comma is in numbers."""
 TAKEN = "a .npy or .pt of ids, a .csv with a column id, or a text file with one sample id a line"
 ID = re.compile(r"[+-]?[0-9]{1,18}")
 """A whole number that fits in 64 bits."""
@@ -48,7 +51,7 @@ def read_ids(path: str | Path) -> Array:
         raise InvalidFile(f"{path} cannot be read as text: {first_line(error)}; {TAKEN} is needed") from None
     if text.lstrip().startswith(("[", "{")):
         raise InvalidFile(f"{path} looks like JSON; {TAKEN} is needed")
-    lines = _column(path, text) if path.suffix == ".csv" else enumerate(text.splitlines(), 1)
+    lines = _column(path, text) if path.suffix in TABLE_SUFFIXES else enumerate(text.splitlines(), 1)
     ids = []
     for number, line in lines:
         if not line.strip():
@@ -62,12 +65,17 @@ def read_ids(path: str | Path) -> Array:
 def _column(path: Path, text: str) -> list[tuple[int, str]]:
     """(line number, text of the id) of each row of a CSV, or of those that are kept; of one id a line, all lines."""
     try:
-        rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1) if row]
+        first_row = text.partition("\n")[0]
+        delimiter = max(DELIMITERS, key=first_row.count)
+        table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        rows = [(number, row) for number, row in enumerate(table, 1) if row]
     except csv.Error as error:
         raise InvalidFile(f"{path} cannot be read as .csv: {first_line(error)}") from None
     if all(len(row) == 1 and ID.fullmatch(row[0].strip()) for _, row in rows):
         return [(number, row[0]) for number, row in rows]
     head = [name.strip() for name in rows[0][1]]
+    if ID_COLUMN not in head:
+        head = [name.lower() for name in head]
     if head.count(ID_COLUMN) != 1:
         raise InvalidFile(f"{path} has no column {ID_COLUMN}: its first line is {','.join(head)[:80]!r}; {TAKEN} is needed")
     at, kept_at = head.index(ID_COLUMN), head.index(KEPT_COLUMN) if KEPT_COLUMN in head else None

@@ -1,10 +1,11 @@
 """External lists of ids or image paths, one per line, become a subset."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from datapruning.artifacts.id_lists import LIST_SUFFIXES, MAX_LIST_BYTES, read_ids
+from datapruning.artifacts.id_lists import LIST_SUFFIXES, MAX_LIST_BYTES, TAKEN, read_ids
 from datapruning.artifacts.subset import Subset, load_subset, subset_from_ids
 from datapruning.data.dataset import Dataset, check_readable
 from datapruning.data.image_paths import ids_of_paths
@@ -37,7 +38,11 @@ def open_subset(path: str | Path, data: Dataset) -> Subset:
     Raises:
         InvalidFile, InvalidValue: as `load_subset` and `subset_from_file` do.
     """
-    return subset_from_file(path, data) if Path(path).suffix in LIST_SUFFIXES else load_subset(path)
+    if Path(path).suffix in LIST_SUFFIXES:
+        return subset_from_file(path, data)
+    if Path(path).suffix != ".npz" and Path(path).is_file() and not zipfile.is_zipfile(path):
+        raise InvalidFile(f"{path} is no subset file and no list of sample ids: {TAKEN} is needed, or a subset file (.npz)")
+    return load_subset(path)
 
 
 def _path_lines(path: Path) -> list[tuple[int, str]]:

@@ -33,7 +33,7 @@ from datapruning.cli import (
     train,
 )
 from datapruning.cli.options import with_options
-from datapruning.errors import DataPruningError, TimeLimitReached, UserError, escape_control_chars
+from datapruning.errors import DataPruningError, InvalidFile, TimeLimitReached, UserError, escape_control_chars
 from datapruning.io.disk_space import disk_full_message
 from datapruning.training.distributed.start import run_together, under_torchrun
 from datapruning.utils.device_errors import as_device_error
@@ -83,7 +83,7 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         for word in words:
             check_utf8(word, "the argument")
-        check_utf8(os.getcwd(), "the present folder")
+        check_utf8(_present_folder(), "the present folder")
         code = app(words or ["--help"], standalone_mode=False)
         sys.stdout.flush()
         if code == INTERRUPTED:  # typer keeps Ctrl-C to itself and returns this
@@ -99,7 +99,8 @@ def run(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail(INTERRUPTED, "interrupted; the same command resumes")
     except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        return _fail(2, f"{error.filename}: {error.strerror}")
+        is_in_the_way = isinstance(error, FileExistsError) and os.path.isfile(error.filename)
+        return _fail(2, f"{error.filename}: {error.strerror}" + is_in_the_way * ", a file where a folder is needed")
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             return _fail(2, f"{error.filename}: {error.strerror}")
@@ -114,6 +115,18 @@ def run(arguments: list[str] | None = None) -> int:
             raise
         text = message()
         return _fail(2, " ".join(text.split()) + " (dprune --help)") if text else 2
+
+
+def _present_folder() -> str:
+    """The path of the present folder.
+
+    Raises:
+        InvalidFile: it was deleted, which other errors would not say.
+    """
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise InvalidFile("the present folder is not there any more; change to another (cd)") from None
 
 
 def _fail(code: int, line: str) -> int:

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.dataset_spec import NCHW, DatasetSpec
-from datapruning.data.pixel_range import scale_to_8_bits
+from datapruning.data.pixel_range import MAX_DARK, scale_to_8_bits
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.npy import READ_ERRORS, Array, list_npz_arrays, read_npz_arrays
+from datapruning.utils.console import info
+from datapruning.utils.names import check_utf8
 
 MAX_CLASSES = 2**20
 MAX_SHOWN_NAMES = 8
@@ -20,8 +22,6 @@ CHANNELS_FIRST, CHANNELS_LAST = (1, 3, 4), (1, 3)
 USUAL_RANGES = ((0, 1), (-1, 1), (0, 255), (0, 1023), (0, 4095), (0, 65535))
 CONVERTED_VALUES = 2**22
 """Pixels that are converted at once."""
-MAX_DARK = 16
-"""Of 255: images that reach no more are nearly black, unless white is less."""
 
 
 def open_npz(spec: DatasetSpec) -> Dataset:
@@ -47,12 +47,27 @@ def open_npz(spec: DatasetSpec) -> Dataset:
     splits = []
     for role in ("train", "test"):
         images = _to_uint8(arrays[f"{role}_images"], f"dataset {path}: {role}_images", spec, role == "train")
-        images = _channels_last(images, f"dataset {path}: {role}_images", spec)
-        splits.append(Split(images, _labels(arrays[f"{role}_labels"], f"dataset {path}: {role}_labels", spec)))
+        labels = _labels(arrays[f"{role}_labels"], f"dataset {path}: {role}_labels", spec)
+        if len(images) != len(labels) == arrays[f"{role}_images"].shape[-1]:
+            raise InvalidFile(
+                f"dataset {path}: {role}_images {list(arrays[f'{role}_images'].shape)} look as if the samples came last, "
+                f"because there are {len(labels):,} labels; np.moveaxis(images, -1, 0) puts them first"
+            )
+        splits.append(Split(_channels_last(images, f"dataset {path}: {role}_images", spec), labels))
+    _announce_range(path, splits[0].images, splits[1].images)
     names = _class_names(arrays.get("class_names"), splits, path, spec)
     return Dataset(
         path.stem, splits[0], splits[1], names, source=str(DatasetSpec(str(path.resolve())).with_options(spec.options))
     )
+
+
+def _announce_range(path: Path, train: NDArray[np.uint8], test: NDArray[np.uint8]) -> None:
+    """Print that test images are nearly black and training images are not, or that no training image has anything on it."""
+    largest, test_largest = int(train.max()), int(test.max())
+    if largest == train.min():
+        info(f"dataset {path}: every pixel of train_images is {largest}")
+    elif 0 < test_largest <= MAX_DARK < largest:
+        info(f"dataset {path}: test_images reach {test_largest} of 255, nearly black, and train_images {largest}")
 
 
 def _channels_last(images: NDArray[np.uint8], where: str, spec: DatasetSpec) -> NDArray[np.uint8]:
@@ -125,7 +140,13 @@ def _labels(labels: Array, where: str, spec: DatasetSpec) -> NDArray[np.int64]:
     count = len(labels) if labels.ndim else 1
     if labels.size != count:
         raise InvalidFile(f"{where} are {list(labels.shape)}; one number a sample is needed")
+    if labels.dtype.kind == "u" and labels.size and int(labels.max()) >= MAX_CLASSES:  # -1 may have been stored so
+        raise InvalidFile(f"{where}: a label is {int(labels.max())}; labels are numbers of classes, from 0")
     return labels.reshape(count).astype(np.int64) - (spec.labels_from or 0)
+
+
+def _are_consecutive(labels: NDArray[np.int64]) -> bool:
+    return len(np.unique(labels)) == int(labels.max()) - int(labels.min()) + 1
 
 
 def _class_names(names: Array | None, splits: list[Split], path: Path, spec: DatasetSpec) -> tuple[str, ...]:
@@ -141,14 +162,14 @@ def _class_names(names: Array | None, splits: list[Split], path: Path, spec: Dat
     if largest >= MAX_CLASSES:
         raise InvalidFile(f"dataset {path}: a label is {largest}; labels are numbers of classes, from 0")
     if (
-        lowest == 1
+        lowest > 0
         and spec.labels_from is None
         and not spec.allow_empty_classes
-        and (names is None or largest == len(names))
+        and (largest - lowest + 1 == len(names) if names is not None else lowest == 1 or _are_consecutive(labels))
     ):
         raise InvalidFile(
-            f"dataset {path}: the labels are {lowest}..{largest}, so there is no class 0; say that they start from 1, or "
-            "allow classes without a sample",
+            f"dataset {path}: the labels are {lowest}..{largest}, so there is no class 0; say that they start from "
+            f"{lowest}, or allow classes without a sample",
             parameter="labels_from",
         )
     if names is not None and names.dtype.kind == "U":  # of a damaged file, Python makes strings that crash it
@@ -159,6 +180,11 @@ def _class_names(names: Array | None, splits: list[Split], path: Path, spec: Dat
         first = spec.labels_from or 0
         return tuple(str(first + n) for n in range(1 + largest))
     try:
-        return tuple(str(name.decode() if isinstance(name, bytes) else name) for name in names.tolist())
+        texts = tuple(str(name.decode() if isinstance(name, bytes) else name) for name in names.tolist())
     except UnicodeDecodeError:
         raise InvalidFile(f"dataset {path}: class_names are bytes that are not UTF-8; save them as text") from None
+    for name in texts:  # names are written to text files
+        check_utf8(name, f"dataset {path}: the class name")
+        if len(name.splitlines()) != 1 or not name.strip():
+            raise InvalidFile(f"dataset {path}: the class name {name!a} is empty or has a line break")
+    return texts

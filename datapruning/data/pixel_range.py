@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 ROUNDING = 1e-6
 """Of the range, by which computed pixels may lie outside."""
+MAX_DARK = 16
+"""Of 255: images that reach no more are nearly black, unless white is less."""
 
 
 def parse_range(text: str) -> tuple[float, float]:

@@ -9,8 +9,10 @@ import numpy as np
 
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.dataset_spec import ARRAYS, IMAGE_FILES, NPZ, DatasetSpec, parse_dataset_spec
+from datapruning.data.flat_images import announce_flat_images
 from datapruning.data.huggingface import PREFIX, open_saved
 from datapruning.data.image_folder.image_folder import open_folder
+from datapruning.data.image_folder.scan import FOLDER_IS_NEEDED
 from datapruning.data.missing_classes import missing_classes
 from datapruning.data.npz_dataset import open_npz
 from datapruning.data.torchvision_sets import ARRAY_SETS, IMAGE_FILE_SETS, open_array_set, open_image_file_set
@@ -29,7 +31,7 @@ PATH_FORMS = ("a folder of images", "hf:FOLDER", "a path ending in .npz")
 
 
 def open_dataset(
-    name: str = DIGITS,
+    name: str | Path = DIGITS,
     *,
     root: str | Path | None = None,
     download: bool = False,
@@ -72,6 +74,7 @@ def open_dataset(
         InvalidValue: an option outside what is allowed, or of another kind of dataset.
         MissingPackage: "hf:" without `datasets`.
     """
+    name = os.fspath(name)
     check_utf8(str(Path.cwd() / name), "the path of the dataset")
     options = {
         "image_size": image_size, "holdout": holdout, "skip_unreadable": skip_unreadable, "image_format": image_format,
@@ -81,6 +84,7 @@ def open_dataset(
     caches = [expand_user(folder) / "cache" for folder in (workspace, *reuse)]
     data = _open(spec, expand_user(root or os.environ.get(ROOT_VARIABLE) or "data"), download, caches)
     _check_classes(data, spec)
+    announce_flat_images(data)
     return data
 
 
@@ -97,6 +101,8 @@ def _open(spec: DatasetSpec, root: Path, download: bool, caches: Sequence[Path])
     if name.endswith(".npz"):
         spec.check_kind(NPZ)
         return open_npz(spec)
+    if name not in SOURCES and os.path.isfile(name):
+        raise InvalidFile(f"{name} is a file; {FOLDER_IS_NEEDED}")
     if name not in SOURCES:
         raise UnknownName("dataset", name, [*SOURCES, *IMAGE_FILE_SETS, *PATH_FORMS])
     spec.check_kind(ARRAYS)

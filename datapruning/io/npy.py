@@ -19,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from datapruning.io.disk_space import format_bytes
+from datapruning.io.foreign_files import BEGINNING_BYTES, foreign_kind
 from datapruning.io.regular_file import open_regular_file
 from datapruning.utils.memory import available_memory
 
@@ -73,6 +74,10 @@ def read_header(file: IO[bytes]) -> Header:
     raw = file.read(length)
     match = HEADER.fullmatch(raw.decode("utf-8" if begin[6] == 3 else "latin1"))
     if len(raw) != length or match is None:
+        if b"'descr': '|O'" in raw:
+            raise ValueError(
+                "it holds Python objects, which only pickle opens, and pickle is never opened: save it with a type"
+            )
         raise ValueError("its header is cut off, or of no array of plain numbers or text (pickle is never opened)")
     try:
         dtype = np.dtype(match[1])
@@ -120,7 +125,10 @@ def read_npz_arrays(path: Path, names: Collection[str] | None = None) -> dict[st
             with archive.open(info) as member:  # here the name in the directory is compared with the member's own
                 if info.filename == name or (names is not None and name not in names):
                     continue
-                header = read_header(member)
+                try:
+                    header = read_header(member)
+                except ValueError as error:
+                    raise ValueError(f"its array '{name}': {error}") from None
                 _check_size(header, info.file_size)
                 num_bytes += header.nbytes
                 check_memory(num_bytes)
@@ -137,8 +145,9 @@ def open_checked_zip(file: IO[bytes], size: int) -> Iterator[zipfile.ZipFile]:
     Raises:
         ValueError, and others of `READ_ERRORS`: no archive, two members of one name, or an impossible size.
     """
-    if file.read(4) not in ZIP_MAGIC:
-        raise ValueError("it is no .npz archive")
+    head = file.read(BEGINNING_BYTES)
+    if head[:4] not in ZIP_MAGIC:
+        raise ValueError(f"it is {foreign_kind(head) or 'no .npz archive'}")
     file.seek(0)
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()

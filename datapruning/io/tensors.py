@@ -18,6 +18,7 @@ from torch import Tensor
 
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import atomic_write
+from datapruning.io.foreign_files import foreign_kind_of
 from datapruning.io.regular_file import open_regular_file
 from datapruning.io.text import CHECKSUM, check_recorded
 from datapruning.utils.processes import main_only
@@ -66,7 +67,9 @@ def load_tensors(path: Path, *, external: bool = False) -> tuple[dict[str, Tenso
         except FileNotFoundError:
             raise InvalidFile(f"{path} is not there") from None
         except (SafetensorError, OSError, ValueError, LookupError, RuntimeError, MemoryError) as error:
-            failure = InvalidFile(f"{path} is no whole safetensors file: {first_line(error)}")  # or two files, half each
+            kind = foreign_kind_of(path)
+            reason = f"it is {kind}" if kind else first_line(error)
+            failure = InvalidFile(f"{path} is no whole safetensors file: {reason}")  # or two files, half each
     if failure is not None:
         raise failure
     recorded = metadata.pop(CHECKSUM, None)

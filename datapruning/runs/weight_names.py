@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from datapruning.errors import InvalidFile
 from datapruning.utils.console import info
 
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -33,6 +34,9 @@ def fit_names(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], pat
 
     Returns:
         The weights by name; names that do not fit in other ways stay, for whoever checks them.
+
+    Raises:
+        InvalidFile: whole or complex numbers, as of a quantised network, where the network has real ones.
     """
     named = {_without(name, WRAPPERS) if name not in expected else name: value for name, value in weights.items()}
     named = {name: value for name, value in named.items() if name in expected or name.rpartition(".")[2] not in SURPLUS}
@@ -44,6 +48,10 @@ def fit_names(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], pat
 
     prefix = max(sorted(prefixes), key=quality)
     fitted = {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
+    for name, value in fitted.items():
+        if name in expected and expected[name].is_floating_point() and not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise InvalidFile(f"{path}: weight '{name}' is {kind}; floating-point numbers are needed, not quantised ones")
     others = [name for name in named if not name.startswith(prefix)]
     if others:
         shown = ", ".join(others[:MAX_SHOWN_NAMES]) + (", ..." if len(others) > MAX_SHOWN_NAMES else "")

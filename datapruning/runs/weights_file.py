@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from datapruning.errors import InvalidFile, first_line
+from datapruning.io.foreign_files import foreign_kind_of
 from datapruning.io.json import MAX_JSON_BYTES, parse_json
 from datapruning.io.npy import verify_zip
 from datapruning.io.regular_file import open_regular_file
@@ -24,9 +25,11 @@ from datapruning.runs.weights_path import SUFFIXES
 from datapruning.utils.console import info
 from datapruning.utils.records import Record, parse_record
 
-EMA_KEYS = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+EMA_KEYS = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema")
 """Keys of averaged weights, which are taken first, as timm does."""
-NESTED_KEYS = (*EMA_KEYS, "state_dict", "model_state_dict", "model", "net")
+NESTED_KEYS = (
+    *EMA_KEYS, "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params",
+)  # fmt: skip
 """Keys of the weights in checkpoints that hold other things too."""
 SAFETENSORS = re.compile(rb".{8}\{", re.DOTALL)
 PICKLE = re.compile(rb"PK|\x80")
@@ -84,6 +87,9 @@ def read_described_weights(path: Path) -> tuple[dict[str, Tensor], ModelDescript
     if selected is None:
         raise InvalidFile(f"{path} holds no weights by name: {REMEDY}")
     weights, key = selected
+    left_out = [name for name in EMA_KEYS if isinstance(content, dict) and content.get(name) and key not in EMA_KEYS]
+    if left_out and key:
+        info(f"{path}: '{key}' is taken; the averaged weights '{left_out[0]}' are in a form that is not read")
     if key in EMA_KEYS and any(isinstance(content.get(other), dict) for other in NESTED_KEYS if other not in EMA_KEYS):
         info(f"{path}: the averaged weights '{key}' (EMA) are taken; to take the others, save them alone")
     return validate_weights(weights, path), None
@@ -114,7 +120,9 @@ def _refused_entry(path: Path, error: Exception) -> str:
     """What weights-only loading refuses, in words: the entry before the type that it does not know, else torch's reason."""
     unknown = re.search(r"GLOBAL (\S+)", str(error))
     if unknown is None:
-        return first_line(error)
+        kind = foreign_kind_of(path)
+        is_advice = "weights_only" in str(error)  # torch advises to open the file without its checks
+        return f"it is {kind}" if kind else "no file of torch, or cut off" if is_advice else first_line(error)
     entry = ""
     with suppress(Exception):  # pickletools meets broken files
         with zipfile.ZipFile(path) as archive:
@@ -133,7 +141,7 @@ def metadata_path(path: Path) -> Path:
 
 
 def read_checkpoint_metadata(path: Path) -> CheckpointMetadata:
-    """Read the `NAME.json` of a file of weights: a list of class names, or an object (see `CheckpointMetadata`).
+    """Read the `NAME.json` of a file of weights: a list of class names, their numbers, or an object (`CheckpointMetadata`).
 
     Raises:
         InvalidFile: it is something else.
@@ -149,4 +157,17 @@ def read_checkpoint_metadata(path: Path) -> CheckpointMetadata:
         raise InvalidFile(
             f'{path} is a list of class names, or {{"classes": [...], "mean": [...], "std": [...]}} (mean and std in 0..1)'
         )
-    return parse_record(CheckpointMetadata, {"classes": content} if isinstance(content, list) else content, str(path))
+    names = content if isinstance(content, list) else _numbered_names(content)
+    return parse_record(CheckpointMetadata, content if names is None else {"classes": names}, str(path))
+
+
+def _numbered_names(content: dict[str, Any]) -> list[Any] | None:
+    """The names of the classes in order, of `class_to_idx` ({"cat": 0, ...}) or of its inverse ({"0": "cat", ...})."""
+    if all(isinstance(value, str) for value in content.values()) and all(key.isdecimal() for key in content):
+        pairs: list[tuple[Any, Any]] = [(int(key), name) for key, name in content.items()]
+    elif all(type(value) is int for value in content.values()):
+        pairs = [(number, name) for name, number in content.items()]
+    else:
+        return None
+    pairs.sort(key=lambda pair: pair[0])
+    return [name for _, name in pairs] if pairs and [number for number, _ in pairs] == list(range(len(pairs))) else None

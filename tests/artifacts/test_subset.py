@@ -139,6 +139,9 @@ LISTS: dict[str, bytes] = {
     "quoted.csv": b'\xef\xbb\xbfpath,id\r\n"a, b.png",7\r\nc.png,3\r\n',
     "kept.csv": b"id,kept\n0,0\n7,1\n1,false\n3,True\n",
     "bare.csv": b"7\n3\n",
+    "semicolons.csv": b"id;score\r\n7;0,5\r\n3;0,1\r\n",
+    "tabs.tsv": b"path\tid\na, b.png\t7\nc.png\t3\n",
+    "capitals.csv": b",ID\n0,7\n1,3\n",
 }
 
 
@@ -177,6 +180,10 @@ def test_a_damaged_tensor_of_ids_is_refused(tmp_path: Path) -> None:
         ("a.txt", "7\n3\n".encode("utf-16"), "a.txt cannot be read as text: it is UTF-16 text; save it as UTF-8"),
         ("a.txt", b"PK\x03\x04\xff\xff", "a.txt is no UTF-8 text; a .npy or .pt of ids"),
         ("a.pt", b"7\n3\n", "a.pt cannot be read as a tensor"),
+        ("a.csv", b"ID,Id\n7,7\n", "a.csv has no column id"),
+        ("a.jsonl", b'{"id": 7}\n', "a.jsonl looks like JSON"),
+        ("a.yaml", b"- 7\n", "a.yaml is no subset file and no list of sample ids: a .npy or .pt of ids"),
+        ("a.txt.gz", b"\x1f\x8b", "a.txt.gz is no subset file and no list of sample ids"),
     ],
 )
 def test_a_list_of_another_kind_says_what_it_is_and_what_is_taken(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"x_train": np.zeros(3), "y_train": np.zeros(3)},
         "lacks train_images, .*test_labels; it has x_train, y_train",
     ),
+    "names that are Python objects": (
+        arrays(class_names=np.array([*"abc"], object)), "'class_names': it holds Python objects, which only pickle",
+    ),
+    "an empty class name": (arrays(class_names=np.array(["a", " ", "c"])), "the class name ' ' is empty or has"),
+    "a class name of two lines": (arrays(class_names=np.array(["a", "b\nc", "d"])), r"class name 'b\\nc' is empty or has a"),
+    "half a character": (arrays(class_names=np.array(["a", "b", "\ud800"])), r"class name '\\ud800' is not UTF-8"),
+    "-1 as an unsigned label": (
+        arrays(train_labels=np.array([2**64 - 1] * 12, np.uint64)), "a label is 18446744073709551615; labels are numbers",
+    ),
+    "samples last": (
+        arrays(train_images=np.zeros((5, 4, 3, 12), np.uint8)), r"\[5, 4, 3, 12\] look as if the samples came last",
+    ),
     "one number a class": (arrays(train_labels=np.eye(12, 3, dtype=int)), "one number a class; save their argmax"),
     "a label a pixel": (
         arrays(train_labels=np.zeros((12, 5, 4), int)),
@@ -133,7 +146,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "pixels that are NaN": (arrays(train_images=np.full((12, 5, 4, 3), np.nan)), "NaN or infinite"),
     "names that are one word": (arrays(class_names=np.array("cat")), "class_names is not a list of names"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("defect", WRONG)
@@ -179,6 +192,10 @@ READINGS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "labels from 1": (
         changed("labels", lambda labels: labels + 1), r"the labels are 1..3, so there is no class 0", {"labels_from": 1},
     ),
+    "labels from 5": (
+        changed("labels", lambda labels: labels + 5),
+        r"the labels are 5..7, so .* start from 5, or allow", {"labels_from": 5},
+    ),
 }  # fmt: skip
 """What people save in place of uint8 [n, height, width, channels] and labels from 0: (arrays, refusal, option)."""
 
@@ -219,6 +236,17 @@ def test_options_refuse_what_they_do_not_fit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.train.images, np.where(IMAGES > 99, 255, 0))
     wide = arrays(train_images=IMAGES[:, :1], test_images=IMAGES[:6, :1])  # one row, three channels: not channels first
     assert open_dataset(str(saved(tmp_path, **wide))).train.shape == (1, 4, 3)
+
+
+def test_what_is_dark_in_one_split_and_images_of_one_value_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_dataset(str(saved(tmp_path, **arrays(test_images=IMAGES[:6] // 16))))
+    assert re.search(r"test_images reach 15 of 255, nearly black, and train_images 2\d\d", capsys.readouterr().err)
+    open_dataset(str(saved(tmp_path, **arrays(train_images=np.full_like(IMAGES, 255)))))
+    assert "every pixel of train_images is 255" in capsys.readouterr().err
+    open_dataset(str(saved(tmp_path, **arrays())))
+    assert capsys.readouterr().err == ""
 
 
 def test_labels_in_a_column_and_names_in_bytes_are_read(tmp_path: Path) -> None:
@@ -328,9 +356,27 @@ def test_files_that_are_not_npz_are_refused(tmp_path: Path) -> None:
         np.save(file, np.zeros(3))
     with pytest.raises(InvalidFile, match=r"one\.npz cannot be read: it is no \.npz archive"):
         open_dataset(str(tmp_path / "one.npz"))
+    for beginning, kind in (
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"<html>", "a web page"),
+    ):
+        (tmp_path / "text.npz").write_bytes(beginning)
+        with pytest.raises(InvalidFile, match=rf"text\.npz cannot be read: it is {kind}"):
+            open_dataset(str(tmp_path / "text.npz"))
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(InvalidFile, match=r"folder\.npz cannot be read"):
         open_dataset(str(tmp_path / "folder.npz"))
+
+
+@pytest.mark.parametrize("name", ["pets.zip", "pets.NPZ", "pets", "labels.csv"])
+def test_a_file_is_not_said_to_be_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    monkeypatch.chdir(tmp_path)
+    for path in (name, f"./{name}", tmp_path / name):
+        with pytest.raises(
+            InvalidFile, match=rf"{name} is a file; a dataset is a folder with one folder of images for each"
+        ):
+            open_dataset(path)
 
 
 @pytest.mark.parametrize(

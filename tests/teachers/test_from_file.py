@@ -23,7 +23,7 @@ from datapruning.models.features import last_linear
 from datapruning.models.normalization import InputRenormalization
 from datapruning.runs.context import Context
 from datapruning.runs.weight_names import fit_names
-from datapruning.runs.weights_file import metadata_path, read_weights
+from datapruning.runs.weights_file import metadata_path, read_checkpoint_metadata, read_weights
 from datapruning.teachers.from_file import import_teacher
 from datapruning.teachers.load import Teacher, load_teacher
 from datapruning.teachers.prepare import load_teachers
@@ -78,6 +78,10 @@ SAVED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "EMA of torchvision": lambda state: {
         "model": other_weights(), "model_ema": {"n_averaged": torch.tensor(9), **prefixed("module.", state)},
     },
+    "EMA beside how it was made": lambda state: {
+        "model": prefixed("module.", other_weights()), "ema": {"module": prefixed("module.", state), "decay": 0.99},
+    },
+    "EMA of BasicSR": lambda state: {"params": other_weights(), "params_ema": state},
     "EMA of a Lightning module": lambda state: {
         "state_dict": {**prefixed("model.", other_weights()), **prefixed("ema_model.", state)}
     },
@@ -229,6 +233,56 @@ def test_averaged_weights_are_said(tmp_path: Path, capsys: pytest.CaptureFixture
     saved = SAVED["EMA of a Lightning module"](dict(network().state_dict()))["state_dict"]
     fit_names(saved, network().state_dict(), tmp_path / "w.pth")
     assert re.search(r"weights 'ema_model\.\*' are taken, \d+ others are not \(model\.", capsys.readouterr().err)
+
+
+def test_averaged_weights_that_are_not_read_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = dict(network().state_dict())
+    torch.save({"model": state, "ema": {"shadow_params": list(state.values()), "decay": 0.99}}, tmp_path / "w.pth")
+    assert read_weights(tmp_path / "w.pth").keys() == state.keys()
+    assert "'model' is taken; the averaged weights 'ema' are in a form that is not read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.complex64])
+def test_weights_that_are_no_real_numbers_are_refused(tmp_path: Path, kind: torch.dtype) -> None:
+    state = {name: value.to(kind) if value.ndim > 1 else value for name, value in network().state_dict().items()}
+    with pytest.raises(
+        InvalidFile, match=rf"weight '0\.weight' is {str(kind).removeprefix('torch.')}; floating-point numbers"
+    ):
+        fit_names(state, network().state_dict(), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_what_is_no_file_of_weights_is_named(tmp_path: Path, name: str) -> None:
+    for beginning, kind in (
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a pointer of Git LFS"),
+        (b"<!DOCTYPE html>\n<html>", "it is a web page, as a failed download leaves it"),
+        (b"\x1f\x8b\x08", "it is compressed by gzip"),
+    ):
+        (tmp_path / name).write_bytes(beginning)
+        with pytest.raises(InvalidFile, match=kind):
+            read_weights(tmp_path / name)
+    (tmp_path / "w.pth").write_bytes(pickle.dumps({"a": np.zeros(3)}))
+    with pytest.raises(InvalidFile, match=r"is not opened \(no file of torch, or cut off\): save model\.state_dict"):
+        read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('{"cat": 1, "dog": 0, "emu": 2}', ("dog", "cat", "emu")),
+        ('{"0": "dog", "2": "emu", "1": "cat"}', ("dog", "cat", "emu")),
+        ('{"cat": 1, "dog": 3}', None),
+        ('{"1": "cat", "2": "dog"}', None),
+        ("{}", ()),
+    ],
+)
+def test_classes_may_be_given_by_number(tmp_path: Path, text: str, names: tuple[str, ...] | None) -> None:
+    (tmp_path / "w.json").write_text(text)
+    if names is None:
+        with pytest.raises(InvalidFile, match="unknown key"):
+            read_checkpoint_metadata(tmp_path / "w.pth")
+        return
+    assert read_checkpoint_metadata(tmp_path / "w.pth").classes == names
 
 
 def test_a_network_with_a_wrapper_of_its_own_keeps_its_names() -> None:

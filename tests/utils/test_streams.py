@@ -103,6 +103,22 @@ def test_a_locale_without_the_letters_of_a_name_is_named(tmp_path: Path) -> None
     assert completed.stderr.endswith("' is not UTF-8; set PYTHONUTF8=1, because this locale has no such letters\n")
 
 
+def test_a_present_folder_that_was_deleted_is_said(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = f"cd gone; rmdir ../gone; '{sys.executable}' -m datapruning score --data digits --scorer random"
+    completed = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert completed.returncode == 2
+    assert completed.stderr == "dprune: the present folder is not there any more; change to another (cd)\n"
+
+
+def test_a_file_where_a_folder_is_needed_is_said(expect_refusal: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    message = expect_refusal("score", "--data", "digits", "--scorer", "random", "--out", "file/scores.npz")
+    assert "file: File exists, a file where a folder is needed" in message
+
+
 def test_names_that_are_not_utf_8_are_refused(
     expect_refusal: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

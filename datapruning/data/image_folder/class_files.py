@@ -1,6 +1,7 @@
 """Which files below a class folder are images, in which order, and what is left out; and which folders are splits."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,8 +22,14 @@ OTHER_SUFFIXES = (
 SYSTEM_FOLDERS = ("@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "system volume information")
 """Folders that systems make, in lower case; those of thumbnails hold images."""
 TRAIN_FOLDERS = ("train", "training")
-TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
+TEST_FOLDERS = ("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev")
 """Names of splits, in lower case; of several test sets the first of these is taken."""
+SPLIT_WORDS = {**dict.fromkeys(TRAIN_FOLDERS, "train"), **{name: name for name in TEST_FOLDERS}}
+WORD = re.compile(r"[^\W\d_]+|\d+")
+FILLER = ("set", "data", "dataset", "split", "folder", "images", "imgs", "img")
+"""Words that names of splits have beside, as in training_set or val-images; also at the end of a word, as in testset."""
+MAX_WRAPPERS = 4
+"""Of more folders it is not asked whether a dataset lies in one of them."""
 SIGNATURES = (
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  \r\n\x87\n",
 )  # fmt: skip
@@ -36,13 +43,14 @@ MAX_SHOWN_ENDINGS = 6
 class FolderNotes:
     """What to say of a folder of images: files left out by their ending, hidden ones, and images without their ending.
 
-    `system` are folders that a system made.
+    `system` are folders that a system made, `loose` the images that lie beside the class folders.
     """
 
     by_ending: Counter[str] = field(default_factory=Counter)
     unusual_endings: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
     system: Counter[str] = field(default_factory=Counter)
+    loose: int = 0
 
     def announce(self, folder: Path) -> None:
         """Print a line for each of them."""
@@ -53,6 +61,9 @@ class FolderNotes:
         if self.unusual_endings:
             why = "torchvision's ImageFolder leaves them out, so its ids differ"
             info(f"{folder}: {_count(self.unusual_endings)} read as images, by their content: {why}")
+        if self.loose:
+            images = "1 image lies" if self.loose == 1 else f"{self.loose:,} images lie"
+            info(f"{folder}: {images} beside the class folders, in none of them, and so left out")
         if self.hidden:
             images = "image is" if self.hidden == 1 else "images are"
             why = "torchvision's ImageFolder counts them, so its ids differ"
@@ -67,8 +78,12 @@ def _count(endings: Counter[str]) -> str:
     )
 
 
-def find_splits(root: Path) -> tuple[list[Path], list[Path]]:
+def find_splits(root: Path, excluded: Path | None = None) -> tuple[list[Path], list[Path]]:
     """The folders of training sets and of test sets in `root`, by their names in upper or lower case.
+
+    Where none is called train/ or Training/, pairs such as training_set/ and test_set/, or seg_train/ and seg_test/, are
+    splits. A folder train/ of images among other folders of images is a class, as of vehicles. `excluded` is no folder of
+    images: the workspace.
 
     Raises:
         InvalidFile: two folders for the training set, or two of one name but for its case.
@@ -76,6 +91,11 @@ def find_splits(root: Path) -> tuple[list[Path], list[Path]]:
     folders = {entry.name: Path(entry.path) for entry in os.scandir(root) if entry.is_dir()}
     trains = sorted(path for name, path in folders.items() if name.lower() in TRAIN_FOLDERS)
     tests = [path for known in TEST_FOLDERS for name, path in sorted(folders.items()) if name.lower() == known]
+    if not trains:
+        trains, tests = _find_pairs(folders)
+    elif not tests and not any(map(has_folders, trains)):
+        others = [path for path in folders.values() if path not in trains and path.resolve() != excluded]
+        trains = [] if any(_is_class(path) for path in others) else trains
     twice = [path for path in tests if [p.name.lower() for p in tests].count(path.name.lower()) > 1]
     if len(trains) > 1 or twice:
         names = " and ".join(f"{path.name}/" for path in (trains if len(trains) > 1 else twice))
@@ -83,9 +103,63 @@ def find_splits(root: Path) -> tuple[list[Path], list[Path]]:
     return trains, tests
 
 
+def _find_pairs(folders: dict[str, Path]) -> tuple[list[Path], list[Path]]:
+    """Training and test sets whose names have other words beside, the same in both but for `FILLER`."""
+    trains: dict[tuple[str, ...], list[Path]] = {}
+    tests: dict[tuple[str, ...], dict[str, Path]] = {}
+    for name, path in sorted(folders.items()):
+        words = [_without_filler(word) for word in WORD.findall(name.lower())]
+        roles = [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]
+        others = tuple(word for word in words if word and word not in SPLIT_WORDS)
+        if roles == ["train"]:
+            trains.setdefault(others, []).append(path)
+        elif len(roles) == 1:
+            tests.setdefault(others, {})[roles[0]] = path
+    pairs = sorted(trains.keys() & tests.keys())
+    if not pairs:
+        return [], []
+    found = tests[pairs[0]]
+    return [path for pair in pairs for path in trains[pair]], [found[known] for known in TEST_FOLDERS if known in found]
+
+
+def _without_filler(word: str) -> str:
+    """A word, of testset its first part, of set nothing."""
+    if word in FILLER:
+        return ""
+    return next((word.removesuffix(end) for end in FILLER if word.removesuffix(end) in SPLIT_WORDS), word)
+
+
+def find_wrapped(root: Path) -> list[Path]:
+    """The folders in `root` that hold training and test sets of their own, if it has few folders."""
+    folders = sorted(Path(entry.path) for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    return [path for path in folders if all(find_splits(path))] if len(folders) <= MAX_WRAPPERS else []
+
+
+def has_folders(folder: Path) -> bool:
+    """Whether there are folders in one, but for hidden ones and those of the system."""
+    with os.scandir(folder) as entries:
+        return any(entry.is_dir() and not _is_left_out(entry.name) for entry in entries)
+
+
+def _is_class(folder: Path) -> bool:
+    """Whether a folder is no system's, and images lie in it, by their endings."""
+    return not _is_left_out(folder.name) and count_loose(folder) > 0
+
+
+def count_loose(folder: Path) -> int:
+    """The number of images in a folder itself, by their endings."""
+    names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    return sum(os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES for name in names)
+
+
+def _is_left_out(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+
+
 def list_classes(folder: Path, excluded: Path | None, notes: FolderNotes) -> list[str]:
     """The names of the class folders in `folder`, sorted; hidden folders, those of the system and `excluded` are none."""
     names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    notes.loose = count_loose(folder)
     notes.system.update(name for name in names if name.lower() in SYSTEM_FOLDERS)
     return sorted(name for name in names if name.lower() not in SYSTEM_FOLDERS and (folder / name).resolve() != excluded)
 
@@ -96,22 +170,22 @@ def walk_images(top: Path, notes: FolderNotes) -> Iterator[str]:
     Files with an unknown ending are images if they begin like one. Links are followed, but not in circles.
 
     Raises:
-        InvalidFile: symbolic links lead to one folder in more ways than `MAX_PATHS_TO_FOLDER`.
+        InvalidFile: symbolic links lead to one folder in more ways than `MAX_PATHS_TO_FOLDER`, or a folder cannot be read.
     """
+
+    def refuse(error: OSError) -> None:
+        raise InvalidFile(f"class folder {top}: folder {error.filename} cannot be read: {error.strerror}")
+
     folders: list[tuple[str, list[str]]] = []
     visits: Counter[tuple[int, int]] = Counter()
-    for folder, subfolders, files in os.walk(top, followlinks=True):
+    for folder, subfolders, files in os.walk(top, onerror=refuse, followlinks=True):
         status = os.stat(folder)
         visits[status.st_dev, status.st_ino] += 1
         if visits[status.st_dev, status.st_ino] > MAX_PATHS_TO_FOLDER:
             raise InvalidFile(f"class folder {top} leads to {os.path.realpath(folder)} in many ways; remove links from it")
         notes.system.update(name for name in subfolders if name.lower() in SYSTEM_FOLDERS)
         subfolders[:] = [
-            name
-            for name in subfolders
-            if not name.startswith(".")
-            and name.lower() not in SYSTEM_FOLDERS
-            and not _is_symlink_loop(os.path.join(folder, name))
+            name for name in subfolders if not _is_left_out(name) and not _is_symlink_loop(os.path.join(folder, name))
         ]
         folders.append((folder, files))
     for folder, files in sorted(folders):

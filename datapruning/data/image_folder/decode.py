@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from datapruning.data.image_folder.pixel_modes import CorruptImage, read_encoding, to_rgb
 from datapruning.errors import first_line
+from datapruning.io.foreign_files import foreign_kind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -63,7 +64,8 @@ def decode(content: bytes, size: int, pixel_bounds: tuple[float, float] | None =
     except UnidentifiedImageError:
         if content[4:8] == b"ftyp" and content[8:12] in HEIC_BRANDS and "HEIF" not in _formats():
             raise CorruptImage("HEIC is read by the package pillow-heif: pip install pillow-heif") from None
-        raise CorruptImage("not an image that Pillow knows") from None
+        kind = foreign_kind(content)
+        raise CorruptImage(f"it is {kind}" if kind else "not an image that Pillow knows") from None
     except Exception as error:  # Pillow's readers raise nearly anything on broken files
         raise CorruptImage(first_line(error)) from None
 

@@ -4,6 +4,7 @@ Pillow leaves three things to its users: what the numbers of 16 and 32 bits mean
 and transparent colours that are given in the depth of the file. What the file does not say surely is refused.
 """
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,9 @@ MAX_UINT16, MAX_UINT12 = 65535, 4095
 TGA_DESCRIPTOR, TGA_ALPHA_BITS = 17, 0x0F
 """Byte of a TGA header, and the bits in it that are the number of bits of alpha."""
 MAX_UINT12_CUT = MAX_UINT12 >> 8
+BLANK = rb"(?:\s|#[^\r\n]*[\r\n])+"
+PNM_MAX_VALUE = re.compile(rb"P[2356]" + 2 * (BLANK + rb"\d+") + BLANK + rb"(\d{1,5})\s")
+"""The header of PGM and PPM: width, height and the largest value, with comments between them."""
 GIVE_RANGE = "save it with 8 or 16 bits, or give the pixel range"
 TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")
 
@@ -36,7 +40,7 @@ class Encoding(NamedTuple):
     `max_value` is what white is in a mode of more than 8 bits, None where the file does not say; `bounds` are the values of
     black and white that the user gives instead. `is_inverted`: 0 is white there. `has_alpha` is False where a channel of
     alpha is undefined. `transparency_factor` turns a transparent colour into 8 bits; None where Pillow has dropped bits that
-    it needs. `is_cut`: Pillow has dropped the lower 8 of 16 bits a channel.
+    it needs. `is_cut`: Pillow has dropped, or rounded to, the upper 8 of 16 bits a channel.
     """
 
     max_value: int | None = None
@@ -69,7 +73,10 @@ def _file_encoding(image: "Image", content: bytes, has_bounds: bool) -> Encoding
         factors = {"1": 255, "L;2": 85, "L;4": 17, "RGB;16B": None}
         return Encoding(transparency_factor=factors.get(raw_mode, 1), is_cut=raw_mode in ("RGB;16B", "RGBA;16B", "LA;16B"))
     if image.format == "PPM":
-        return Encoding(max_value=MAX_UINT16)  # Pillow scales by the file's own maximum
+        header = PNM_MAX_VALUE.match(content)  # Pillow scales by the file's own maximum
+        if header is None or int(header[1]) != MAX_UINT16:
+            return Encoding(max_value=MAX_UINT16)
+        return Encoding(is_cut=image.mode == "RGB")  # the largest number of 16 bits says as little as that of a PNG
     return Encoding()
 
 
@@ -150,7 +157,8 @@ def _check_cut_channels(image: "Image", encoding: Encoding) -> None:
         CorruptImage: Such an image.
     """
     largest = int(np.asarray(image)[..., : len(image.getbands()) - (image.mode != "RGB")].max(initial=0))
-    if encoding.bounds is None and 0 < largest <= MAX_UINT12_CUT:
+    rounding = 1 if image.format == "PPM" else 0
+    if encoding.bounds is None and 0 < largest <= MAX_UINT12_CUT + rounding:
         raise CorruptImage(
             f"its channels of 16 bits reach about {256 * largest + 255:,} of {MAX_UINT16:,}: nearly black, unless white is "
             f"less; save it with 8 bits, or say that the pixel range is 0..{MAX_UINT16}"

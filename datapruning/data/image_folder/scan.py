@@ -6,19 +6,34 @@ So a sample id is the position in `ImageFolder("FOLDER/train")`.
 """
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.data.image_folder.annotations import annotated_images, find_annotations
-from datapruning.data.image_folder.class_files import IMAGE_SUFFIXES, FolderNotes, find_splits, list_classes, walk_images
+from datapruning.data.image_folder.class_files import (
+    IMAGE_SUFFIXES,
+    FolderNotes,
+    find_splits,
+    find_wrapped,
+    has_folders,
+    list_classes,
+    walk_images,
+)
 from datapruning.data.image_folder.image_files import ImageFiles, files_at
 from datapruning.errors import InvalidFile, InvalidValue
+from datapruning.utils.console import info
 from datapruning.utils.hashing import config_hash
 from datapruning.utils.names import check_utf8
+
+FOLDER_IS_NEEDED = (
+    "a dataset is a folder with one folder of images for each class (unpack an archive), or an .npz, whose name ends so"
+)
 
 
 def scan_image_folder(
@@ -38,11 +53,13 @@ def scan_image_folder(
         InvalidValue: `holdout` although there is a test folder.
     """
     if not os.path.isdir(root):
-        raise InvalidFile(f"folder {root} is not there")
-    trains, tests = find_splits(root)
+        raise InvalidFile(f"{root} is a file; {FOLDER_IS_NEEDED}" if os.path.exists(root) else f"folder {root} is not there")
+    trains, tests = find_splits(root, None if excluded_dir is None else excluded_dir.resolve())
     train, tests = (trains[0], tests) if trains else (root, [])
+    if not trains:
+        _refuse_wrapped(root)
     annotations = find_annotations(tests)
-    tests = tests if annotations is None else [annotations.parent]
+    tests = _with_classes(root, tests) if annotations is None else [annotations.parent]
     check_holdout(f"folder {root}", f"{tests[0].name}/" if tests else None, holdout)
     classes, images = _list_images(root, train, excluded_dir, allow_empty)
     if holdout is not None:
@@ -66,11 +83,43 @@ def scan_image_folder(
             for folder, names in ((train, train_alone), (tests[0], test_alone))
             if names
         ]
+        alike = next((pair for pair in product(train_alone, test_alone) if _folded(pair[0]) == _folded(pair[1])), None)
+        why = (
+            "" if alike is None else f" ({alike[0]!a} and {alike[1]!a} differ in case, blanks or the form of Unicode alone)"
+        )
         raise InvalidFile(
-            f"folder {root}: train and test have different classes: {'; '.join(differences)}; correct it, or allow it",
+            f"folder {root}: train and test have different classes: {'; '.join(differences)}{why}; correct it, or allow it",
             parameter="allow_empty_classes",
         )
     return classes, images, test_images
+
+
+def _refuse_wrapped(root: Path) -> None:
+    """Refuse a folder without train and test sets if they lie one level deeper.
+
+    Raises:
+        InvalidFile: naming that folder.
+    """
+    wrapped = find_wrapped(root)
+    if len(wrapped) == 1:
+        raise InvalidFile(f"folder {root} has no train and test sets, but {wrapped[0]} in it has: name that folder")
+    if wrapped:
+        names = ", ".join(path.name for path in wrapped)
+        raise InvalidFile(
+            f"folder {root}: {names} have train and test sets of their own; name one, or put classes into them"
+        )
+
+
+def _with_classes(root: Path, tests: list[Path]) -> list[Path]:
+    """Of several test sets those from the first on that has class folders; which are passed over is printed."""
+    first = next((number for number, path in enumerate(tests) if has_folders(path)), 0)
+    for path in tests[:first]:
+        info(f"{root}: {path.name}/ has no class folders, so {tests[first].name}/ is the test set")
+    return tests[first:]
+
+
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 def check_holdout(where: str, test: str | None, holdout: float | None) -> None:
@@ -95,7 +144,8 @@ def _list_images(
     notes = FolderNotes()
     classes = list_classes(folder, None if excluded_dir is None else excluded_dir.resolve(), notes)
     if not classes:
-        raise InvalidFile(f"folder {folder} holds no class folders; it needs one folder of images for each class")
+        loose = f" (its {notes.loose:,} images lie in none)" if notes.loose else ""
+        raise InvalidFile(f"folder {folder} holds no class folders; it needs one folder of images for each class{loose}")
     paths = [
         [os.path.relpath(path, root).replace(os.sep, "/") for path in walk_images(folder / name, notes)] for name in classes
     ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from datapruning.data.image_folder.decode import decode
 from datapruning.data.image_folder.pixel_modes import CorruptImage
 from datapruning.data.image_folder.scan import scan_image_folder
 from datapruning.errors import InvalidFile
-from tests.helpers.image_files import make_image_folder
+from tests.helpers.image_files import make_image_folder, write_image
 
 
 def image_bytes(kind: str = "PNG", value: int = 9) -> bytes:
@@ -27,8 +29,13 @@ def image_bytes(kind: str = "PNG", value: int = 9) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("train", "test"), [("Training", "Testing"), ("TRAIN", "TEST"), ("train", "Valid"), ("training", "validation")]
-)
+    ("train", "test"),
+    [
+        ("Training", "Testing"), ("TRAIN", "TEST"), ("train", "Valid"), ("training", "validation"), ("train", "dev"),
+        ("training_set", "test_set"), ("Train Set", "Val Set"), ("trainset", "testset"), ("train-images", "eval-images"),
+        ("seg_train", "seg_test"), ("train_256", "val_256"),
+    ],
+)  # fmt: skip
 def test_splits_are_known_by_every_usual_name(tmp_path: Path, train: str, test: str) -> None:
     root = make_image_folder(tmp_path / "pets")
     (root / "train").rename(root / "was-train")
@@ -46,6 +53,73 @@ def test_two_training_sets_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     with pytest.raises(InvalidFile, match="has Training/ and train/: rename all but one of them"):
         find_splits(tmp_path)
+
+
+def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
+    for name in ("car", "plane", "train"):
+        for number in range(3):
+            write_image(tmp_path / name / f"{number}.png", (9, 90, 200))
+    assert scan_image_folder(tmp_path, 0.3)[0] == ("car", "plane", "train")
+    for name in ("seg_train", "old_test"):
+        (tmp_path / name).mkdir()
+    assert find_splits(tmp_path) == ([], []), "names of splits that are no pair"
+
+
+def test_a_dataset_one_folder_deeper_is_named(tmp_path: Path) -> None:
+    make_image_folder(tmp_path / "archive" / "pets")
+    for holdout in (None, 0.3):
+        with pytest.raises(
+            InvalidFile, match=r"archive has no train and test sets, but \S*archive/pets in it has: name that"
+        ):
+            scan_image_folder(tmp_path / "archive", holdout)
+    make_image_folder(tmp_path / "archive" / "cars")
+    with pytest.raises(InvalidFile, match="archive: cars, pets have train and test sets of their own"):
+        scan_image_folder(tmp_path / "archive", 0.3)
+
+
+def test_a_test_set_without_classes_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_image_folder(tmp_path / "pets")
+    (root / "test").rename(root / "val")
+    write_image(root / "test" / "0.png", (9, 90, 200))
+    _, _, test_images = scan_image_folder(root, None)
+    assert {name.split("/")[0] for name in test_images.names} == {"val"}
+    assert "test/ has no class folders, so val/ is the test set" in capsys.readouterr().err
+
+
+def test_images_beside_the_class_folders_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_image_folder(tmp_path / "pets")
+    for name in ("a.png", "b.JPG", ".hidden.png"):
+        (root / "train" / name).write_bytes(image_bytes())
+    scan_image_folder(root, None)
+    assert "train: 2 images lie beside the class folders, in none of them, and so left out" in capsys.readouterr().err
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "a.png").write_bytes(image_bytes())
+    with pytest.raises(InvalidFile, match=r"holds no class folders; .* \(its 1 images lie in none\)"):
+        scan_image_folder(tmp_path / "flat", 0.5)
+
+
+@pytest.mark.parametrize(("train", "test"), [("caf\xe9", "cafe\u0301"), ("cat", "Cat"), ("cat", "cat ")])
+def test_classes_that_are_only_written_differently_are_named(tmp_path: Path, train: str, test: str) -> None:
+    write_image(tmp_path / "train" / train / "0.png", (9, 90, 200))
+    write_image(tmp_path / "test" / test / "0.png", (9, 90, 200))
+    with pytest.raises(InvalidFile) as error_info:
+        scan_image_folder(tmp_path, None)
+    assert f"({train!a} and {test!a} differ in case, blanks or the form of Unicode alone)" in str(error_info.value)
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_image_folder(tmp_path / "pets")
+    (root / "train" / "cats" / "more").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str | Path = ".") -> Any:
+        if str(path).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InvalidFile, match="train/cats/more cannot be read: Permission denied"):
+        scan_image_folder(root, None)
 
 
 def test_content_decides_where_the_ending_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,6 +118,9 @@ def test_a_large_jpeg_is_decoded_at_reduced_size() -> None:
     [
         (b"", "empty"),
         (b"not an image", "not an image"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS"),
+        (b"\n<!DOCTYPE html><html>", "it is a web page"),
+        (b'<?xml version="1.0"?>\n<svg width="8">', "SVG"),
         (encoded(two_halves(300, 200), "jpeg")[:900], "truncated"),
         (encoded(two_halves(300, 200))[:120], "truncated"),
         (encoded(two_halves(300, 200), "bmp")[:3000], "truncated"),

@@ -115,6 +115,22 @@ def test_twelve_bits_in_sixteen_are_refused_unless_the_file_says_so() -> None:
     assert (decode(make_tiff(bytes(512), bits=16), 16) == 0).all(), "black is black in any range"
 
 
+@pytest.mark.parametrize("colours", [False, True])
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_largest_value_of_a_pgm_says_what_white_is_unless_it_is_that_of_16_bits(colours: bool, plain: bool) -> None:
+    def pnm(max_value: int, white: int) -> bytes:
+        values = (RAMP * (white / 255)).round().astype(">u2").repeat(3 if colours else 1)
+        kind = 2 + colours + 3 * (not plain)
+        pixels = " ".join(map(str, values.tolist())).encode() if plain else values.tobytes()
+        return f"P{kind} # by hand\n16\n# 16\n16 {max_value}\n".encode() + pixels
+
+    for white in (65535, 4095):
+        assert np.abs(decode(pnm(white, white), 16).astype(int) - grey(RAMP)).max() <= 1
+    with pytest.raises(CorruptImage, match="of 65,535: nearly black"):
+        decode(pnm(65535, 4095), 16)
+    assert decode(pnm(65535, 4095), 16, (0, 65535)).max() in (15, 16)
+
+
 @pytest.mark.parametrize(
     ("pixels", "tags", "bounds"),
     [
