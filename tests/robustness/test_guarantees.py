@@ -38,12 +38,13 @@ from tests.helpers.trainers import fit
 MakeContext = Callable[..., Context]
 TESTS = PROJECT_ROOT / "tests"
 PAGE = PROJECT_ROOT / "docs" / "guarantees.md"
+INPUTS = PROJECT_ROOT / "docs" / "inputs.md"
 SHORT = TrainConfig(epochs=2, batch_size=16, lr=0.05)
 
 
-def rows() -> Iterator[str]:
-    """Yield the rows of the page's tables without headers."""
-    lines = PAGE.read_text(encoding="utf-8").splitlines()
+def rows(page: Path = PAGE) -> Iterator[str]:
+    """Yield the rows of a page's tables without headers."""
+    lines = page.read_text(encoding="utf-8").splitlines()
     for before, line in zip(["", *lines], lines, strict=False):
         if line.startswith("|") and not line.startswith("|--") and before.startswith("|"):
             yield line
@@ -54,8 +55,9 @@ def functions_in(path: Path) -> set[str]:
     return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
 
 
-def test_every_guarantee_names_existing_tests() -> None:
-    promised = list(rows())
+@pytest.mark.parametrize("page", [PAGE, INPUTS])
+def test_every_guarantee_names_existing_tests(page: Path) -> None:
+    promised = list(rows(page))
     assert len(promised) > 40
     for row in promised:
         message = re.findall(r"`([\w/]*test_\w+\.py)::(test_\w+)`", row.rsplit("|", 2)[1])

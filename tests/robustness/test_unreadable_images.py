@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from datapruning.runs.context import Context
 from datapruning.scorers import find_scorers
 from datapruning.training.distillation.validation import choose_validation_set
 from datapruning.training.epoch_stats import EpochStats
+from tests.conftest import CommandResult
+from tests.helpers.image_files import make_image_folder
 
 LOST = (3, 40, 41, 119)
 MakeContext = Callable[..., Context]
@@ -115,3 +118,15 @@ def test_unreadable_images_change_the_identity_of_runs(make_context: MakeContext
     full_context, reduced_context = make_context(small_dataset), make_context(replace(small_dataset, corrupt_ids=LOST))
     assert full_context.data.fingerprint == reduced_context.data.fingerprint
     assert full_context.artifact_path("teachers", "x", {}) != reduced_context.artifact_path("teachers", "x", {})
+
+
+def test_the_reason_is_said_where_images_are_skipped_and_when_they_are_found_again(
+    dprune: Callable[..., CommandResult], expect_refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    make_image_folder(tmp_path / "pets", 3, 2)
+    (tmp_path / "pets/train/cats/x.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    command = ("score", "--data", "pets", "--scorer", "random", "--image-size", "8")
+    skipped = dprune(*command, "--skip-unreadable", "--out", "r.npz")
+    assert skipped.code == 0
+    assert "1 image that cannot be read, never selected: train/cats/x.heic (HEIC is read by the package" in skipped.err
+    assert "train/cats/x.heic cannot be read as an image (HEIC is read by the package" in expect_refusal(*command)

@@ -31,6 +31,7 @@ from datapruning.io.json import read_json, write_json
 from datapruning.io.locks import exclusive_lock
 from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.plural import plural
 from datapruning.utils.processes import agree, main_only
 from datapruning.utils.records import Record, parse_record
 from datapruning.utils.system import available_cpus
@@ -128,16 +129,18 @@ def decode_splits(
                 if not _manifest_path(folder, role).exists():
                     _decode_split(f"{where}, {role}", files, form, form.path(folder, role), sizes[role], skip_unreadable)
         decoded = {role: _open_decoded(folder, role, files, form) for role, files in splits.items()}
-        corrupt = [file.name for split in decoded.values() for file in split.manifest.corrupt]
+        corrupt = [file for split in decoded.values() for file in split.manifest.corrupt]
         if corrupt and not skip_unreadable:
             raise InvalidFile(
-                f"{where}: {corrupt[0]} cannot be read as an image ({len(corrupt):,} such); remove it or skip such files",
+                f"{where}: {corrupt[0].name} cannot be read as an image ({corrupt[0].reason}; {len(corrupt):,} such); "
+                "repair or remove it, or skip such files",
                 parameter="skip_unreadable",
             )
     if corrupt:
         more = ", ..." if len(corrupt) > MAX_SHOWN_NAMES else ""
-        names = ", ".join(corrupt[:MAX_SHOWN_NAMES])
-        info(f"{where}: {len(corrupt):,} images that cannot be read, never selected: {names}{more}")
+        names = ", ".join(file.name for file in corrupt[1:MAX_SHOWN_NAMES])
+        first = f"{corrupt[0].name} ({corrupt[0].reason})" + (f", {names}" if names else "")
+        info(f"{where}: {plural(len(corrupt), 'image')} that cannot be read, never selected: {first}{more}")
     return decoded
 
 
