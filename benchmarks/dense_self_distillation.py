@@ -15,6 +15,7 @@ from benchmarks.committed import run_rows
 from benchmarks.common import publish, table
 from benchmarks.fast_speed import PRECISION_TEXT
 from benchmarks.sparse_students import train_student
+from datapruning.utils.hashing import config_hash
 
 DATA, SAMPLES, SEED = "cifar100:0-49", 150_000, 10
 METHODS = ("none", "cs-kd", "ps-kd", "dlb", "tf-kd")
@@ -30,10 +31,13 @@ def config(method: str, fraction: str) -> dict[str, Any]:
 
 def main() -> None:
     configs = {(method, fraction): config(method, fraction) for fraction in FRACTIONS for method in METHODS}
-    rows = {str(row["config"]): row["result"] for row in run_rows(NAME, list(configs.values()), train_student, __doc__)}
+    rows = {
+        config_hash(row["config"], 16): row["result"]
+        for row in run_rows(NAME, list(configs.values()), train_student, __doc__)
+    }
     lines = []
     for method in METHODS:
-        results = [rows.get(str(configs[method, fraction])) for fraction in FRACTIONS]
+        results = [rows.get(config_hash(configs[method, fraction], 16)) for fraction in FRACTIONS]
         compute = next((f"{result['flops'] / 1e12:.1f}" for result in results if result), "")
         lines.append([method, *(f"{result['test_accuracy']:.2f}" if result else "" for result in results), compute])
     head = ["self-distillation", *(f"{float(fraction):.0%} of the data" for fraction in FRACTIONS), "TFLOP"]
