@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
@@ -48,6 +49,12 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+def _devices(name: str) -> str:
+    path = RESULTS / f"{name}.rows.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return " and ".join(sorted({json.loads(line)["device"] for line in lines}))
+
+
 def mean_spread(values: Sequence[float], digits: int = 2) -> str:
     """Format mean and standard deviation over runs, as "91.20 ± 0.15 (n=3)"."""
     spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
@@ -88,9 +95,12 @@ def records(rows: Sequence[Trial], keep: Sequence[str] | None = PUBLISHED) -> li
 
 
 def publish(name: str, title: str, command: str, body: str, data: dict[str, Any]) -> None:
-    """Print the result and write `results/NAME.md` and `results/NAME.json`."""
+    """Print the result and write `results/NAME.md` and `results/NAME.json`.
+
+    Where rows are committed, they were measured on the devices that they name, else on this machine.
+    """
     here = machine()
-    where = f"{here['cores']} cores of {here['cpu']}" + (f", {here['gpu']}" if here["gpu"] else "")
+    where = _devices(name) or f"{here['cores']} cores of {here['cpu']}" + (f", {here['gpu']}" if here["gpu"] else "")
     text = (
         f"# {title}\n\n{body}\n\nMeasured on {where}; Python {here['python']}, torch {here['torch']}. Again: `{command}`\n"
     )

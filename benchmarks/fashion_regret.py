@@ -2,7 +2,8 @@
 
     DPRUNE_DATA=... python -m benchmarks.fashion_regret [--jobs 2] [--report-only]
 
-`fit_prior --groups cifar100:0-19,cifar100:20-39 --out benchmarks/results/prior_cifar.json` writes that prior.
+`fit_prior --groups cifar100:0-19,cifar100:20-39,cifar100:0-39 --out benchmarks/results/prior_cifar.json` writes that
+prior.
 """
 
 from __future__ import annotations

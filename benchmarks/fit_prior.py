@@ -1,11 +1,12 @@
 """Fit the prior of `--kd-weight auto` to trainings of known outcome.
 
-    DPRUNE_DATA=... python -m benchmarks.fit_prior [--groups cifar100:0-19,cifar100:20-39,fashion-mnist] [--out prior.json]
+    DPRUNE_DATA=... python -m benchmarks.fit_prior [--out prior.json]
+        [--groups cifar100:0-19,cifar100:20-39,cifar100:0-39,fashion-mnist]
 
-The trainings are the committed rows of `cifar_regret`, `fashion_regret` and `memorised_teacher`, and those of
-`prior_measured.rows.jsonl` (one H200 and a small network, measured before). A cell is a data set, a subset, a fraction and a
-number of samples; within a cell only the differences count. What the prior is worth is measured on groups that it was not
-fitted on: by how much its proposal is worse than the best of the grid.
+The trainings are the committed rows of `cifar_regret`, `fashion_regret`, `underfitted_teacher` and `memorised_teacher`, and
+those of `prior_measured.rows.jsonl` (one H200 and a small network, measured before). A cell is a data set, a subset, a
+fraction and a number of samples; within a cell only the differences count. What the prior is worth is measured on groups
+that it was not fitted on: by how much its proposal is worse than the best of the grid.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 import datapruning as dp
 from benchmarks.cifar_regret import EARLY_EPOCHS
-from benchmarks.class_sets import open_context
+from benchmarks.class_sets import TEACHER_SAMPLES, open_context
 from benchmarks.committed import CommittedRows
 from benchmarks.common import RESULTS, RUNS, publish, table
 from datapruning.io.json import write_json
@@ -33,10 +34,11 @@ from datapruning.utils.fraction import kept_count
 
 TEACHER_EPOCHS = 10
 """Of the teachers of sets of 20 classes."""
-GRIDS = ("cifar_regret", "fashion_regret")
+GRIDS = ("cifar_regret", "fashion_regret", "underfitted_teacher")
+CELL_KEYS = ("data", "condition", "fraction", "samples", "teacher_samples")
 MEASURED = RESULTS / "prior_measured.rows.jsonl"
 TRANSFER = {
-    "classes 0 to 39": ("cifar100:0-19", "cifar100:20-39"),
+    "classes 0 to 39": ("cifar100:0-19", "cifar100:20-39", "cifar100:0-39"),
     "classes 60 to 99": ("cifar100:60-79", "cifar100:80-99"),
     "Fashion-MNIST": ("fashion-mnist",),
 }
@@ -72,7 +74,7 @@ def candidate(config: Mapping[str, Any]) -> Candidate:
 
 def measure(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     """The regime of a cell."""
-    context = open_context(config["data"], config["condition"], workspace)
+    context = open_context(config["data"], config["condition"], workspace, config.get("teacher_samples", TEACHER_SAMPLES))
     ids = dp.select(dp.score(context, "random", seed=0), config["fraction"], data=context.data).indices
     epochs = round(config["samples"] / kept_count(config["fraction"], context.data.total))
     teacher = load_teachers(context, [train_teacher(context, seed=0).folder])
@@ -89,7 +91,7 @@ def cells_of_grids(workspace: Path) -> list[Cell]:
             config = row["config"]
             if config["kd"] == "auto":
                 continue
-            cell = {key: config[key] for key in ("data", "condition", "fraction", "samples")}
+            cell = {key: config[key] for key in CELL_KEYS if key in config}
             _, accuracies = grouped.setdefault(json.dumps(cell, sort_keys=True), (cell, {}))
             accuracies.setdefault(candidate(config), []).append(row["result"]["test_accuracy"])
     regimes = CommittedRows("prior_regimes")
@@ -97,12 +99,17 @@ def cells_of_grids(workspace: Path) -> list[Cell]:
     measured = {json.dumps(row["config"], sort_keys=True): row["result"] for row in regimes.read().values()}
     return [
         Cell(
-            cell["data"], f"{cell['condition']}, {cell['fraction']}, {cell['samples']:,}", Regime(**measured[key]),
+            cell["data"], _describe(cell), Regime(**measured[key]),
             {c: float(np.mean(values)) for c, values in accuracies.items()},
             (1.0, *(epoch / TEACHER_EPOCHS for epoch in EARLY_EPOCHS)),
         )
         for key, (cell, accuracies) in grouped.items()
     ]  # fmt: skip
+
+
+def _describe(cell: Mapping[str, Any]) -> str:
+    teacher = f", teacher of {cell['teacher_samples']:,} samples" if "teacher_samples" in cell else ""
+    return f"{cell['condition']}, {cell['fraction']}, {cell['samples']:,}{teacher}"
 
 
 def cells_of_teachers() -> list[Cell]:
@@ -215,13 +222,13 @@ def main() -> None:
     lines = [
         [
             cell.group, cell.name, f"{cell.regime.kept_per_class:g}", f"{cell.regime.epochs:g}",
-            f"{cell.regime.agreement:.3f}", f"{cell.regime.confidence:.3f}", str(own), f"{own_regret:.2f}",
-            str(other), f"{other_regret:.2f}",
+            f"{cell.regime.agreement:.3f}", f"{cell.regime.confidence:.3f}", f"{cell.regime.wrong_labels:.3f}", str(own),
+            f"{own_regret:.2f}", str(other), f"{other_regret:.2f}",
         ]
         for cell, own, own_regret, other, other_regret in left_out(cells)
     ]  # fmt: skip
-    head = ["data", "subset, fraction, samples", "kept a class", "epochs", "agreement", "confidence", "proposal", "regret",
-            "proposal of the other groups", "regret"]  # fmt: skip
+    head = ["data", "subset, fraction, samples", "kept a class", "epochs", "agreement", "confidence", "wrong labels",
+            "proposal", "regret", "proposal of the other groups", "regret"]  # fmt: skip
     coefficients = table(["term", "points"], [[name, f"{value:+.2f}"] for name, value in prior.coefficients.items()])
     body = (
         "Regret: the best of the cell's trainings minus the proposal's, in points of test accuracy, without any probe. The "

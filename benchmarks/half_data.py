@@ -22,6 +22,9 @@ from datapruning.training.distillation.validation import search_cost
 from datapruning.utils.cost import FORWARD_PASS_COST, NO_COST, TRAINING_PASS_FORWARDS
 
 HALF = "0.5"
+EXPECTED_SEARCH = 0.5
+"""Share of the most that a search may cost that it is taken to cost, for it stops where probes promise too little; what it
+has cost is in the table."""
 BUDGETS = ((200_000, (0, 1, 2)), (600_000, (0,)))
 """Samples that the training on everything sees, and seeds."""
 ALL, EQUAL_COMPUTE = "all the data, labels alone", "half, auto, equal compute"
@@ -40,7 +43,8 @@ def affordable_samples(budget: int, search_budget: float) -> int:
     """
     samples = float(budget)
     for _ in range(50):  # the search's cost, in trainings, depends on the samples but little: this converges at once
-        samples = budget / (1 + search_cost(search_budget, round(samples)) + FORWARD_PASS_COST)
+        search = search_cost(search_budget, round(samples)) * EXPECTED_SEARCH
+        samples = budget / (1 + search + FORWARD_PASS_COST)
     return round(samples)
 
 

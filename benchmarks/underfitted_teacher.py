@@ -1,4 +1,4 @@
-"""Which KD weight where half of the data is kept: a teacher that learned little, one that learned more, wrong labels.
+"""Which KD weight where half of the data is kept: a teacher that has learned little, and one whose labels are wrong.
 
     DPRUNE_DATA=... python -m benchmarks.underfitted_teacher [--jobs 2] [--report-only]
 

@@ -90,13 +90,16 @@ class Regime(Record):
 
     `kept_per_class`: kept samples a class, in the mean. `epochs`: passes over the kept samples. `agreement`: fraction of the
     kept samples whose label is the teacher's prediction; `confidence`: the mean of the teacher's largest probability on them
-    at T=1, which is near 1 where the teacher has memorised them.
+    at T=1, which is near 1 where the teacher has memorised them. `wrong_labels`: the share of labels that the teacher holds
+    to be wrong, estimated from those that it ranks in the lower half of the classes; a teacher that has only not learned
+    the samples yet ranks few of their labels there.
     """
 
     kept_per_class: Annotated[float, Field(gt=0)]
     epochs: Annotated[float, Field(gt=0)]
     agreement: Share
     confidence: Share
+    wrong_labels: Share
 
 
 class ProbeResult(Candidate):

@@ -52,7 +52,7 @@ def search_of(weight: float) -> dict[str, Any]:
     passes = {"samples_seen": 300, "evaluated": 900, "flops": 1800 * FORWARD_FLOPS, "cost": 0.5}
     rest = {"validation": "pruned-away", "validation_size": 300, **passes}
     start = {"weight": weight, "temperature": 4.0, "confidence_weighting": False, "teacher": 0}
-    regime = {"kept_per_class": 10.0, "epochs": 5.0, "agreement": 1.0, "confidence": 0.9}
+    regime = {"kept_per_class": 10.0, "epochs": 5.0, "agreement": 1.0, "confidence": 0.9, "wrong_labels": 0.0}
     start |= {"proposed": dict(start), "regime": regime, "num_views": 16}
     return {**start, "probes": trials, "curve": curve, **rest}
 

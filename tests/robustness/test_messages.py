@@ -73,7 +73,7 @@ def test_another_dataset_names_the_options_that_differ(small_dataset: Dataset) -
 def test_a_weight_that_was_not_probed_says_why_it_is_chosen() -> None:
     probed, other = (Candidate(weight=weight, temperature=4.0, teacher=0) for weight in (0.75, 0.9))
     proposal = Proposal(probed, [LABELS_ONLY, probed, other], np.zeros(3), None, ())
-    search = CandidateSearch(proposal, np.ones(4), 3)
+    search = CandidateSearch(proposal, np.ones(4), 3, probe_cost=0.05)
     search.results.append(ProbeResult(**dict(probed), accuracy=50.0, stderr=1.0, samples_seen=1, seconds=1.0))
     assert search.describe_choice(probed).endswith("is chosen, as the prior proposed")
     assert search.describe_choice(other).endswith(

@@ -53,7 +53,12 @@ chosen = {
 }  # fmt: skip
 probes = st.builds(ProbeResult, **chosen, accuracy=percents, stderr=numbers, samples_seen=counts, seconds=numbers)
 regimes = st.builds(
-    Regime, kept_per_class=st.floats(0.1, 1e6), epochs=st.floats(0.1, 1e6), agreement=shares, confidence=shares
+    Regime,
+    kept_per_class=st.floats(0.1, 1e6),
+    epochs=st.floats(0.1, 1e6),
+    agreement=shares,
+    confidence=shares,
+    wrong_labels=shares,
 )
 points = st.builds(CurvePoint, weight=numbers, accuracy=numbers, low=numbers, high=numbers)
 searches = st.builds(

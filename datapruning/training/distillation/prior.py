@@ -90,7 +90,7 @@ def read_prior(path: str = "") -> PriorModel:
 @cache
 def _read_prior(path: Path) -> PriorModel:
     prior = parse_record(PriorModel, read_json(path), str(path))
-    known_features = features(Regime(kept_per_class=1, epochs=1, agreement=1, confidence=1))
+    known_features = features(Regime(kept_per_class=1, epochs=1, agreement=1, confidence=1, wrong_labels=0))
     known_terms = terms(Candidate(weight=0.5, temperature=4.0), known_features, recipe_resized=False)
     for kind, named, known in (("term", prior.coefficients, known_terms), ("feature", prior.ranges, known_features)):
         if unknown := sorted(set(named) - set(known)):
@@ -100,13 +100,13 @@ def _read_prior(path: Path) -> PriorModel:
 
 def features(regime: Regime, earliest: float = 1.0) -> dict[str, float]:
     """What the prior reads from a regime: `kept` samples a class (log10 of 50), how far the teacher has `memorised` them
-    (nines of its confidence), the share of labels that look `wrong` to it; `early`: halvings of the training of the earliest
-    candidate teacher.
+    (nines of its confidence), the share of labels that it holds to be `wrong`; `early`: halvings of the training of the
+    earliest candidate teacher.
     """
     return {
         "kept": math.log10(regime.kept_per_class / 50),
         "memorised": -math.log10(1 - min(regime.confidence, MAX_CONFIDENCE)),
-        "wrong": 1 - regime.agreement,
+        "wrong": regime.wrong_labels,
         "early": -math.log2(earliest),
     }
 
@@ -148,18 +148,23 @@ def measure_regime(
     """The regime of a student that sees the samples `ids` int64 for so many epochs.
 
     `labels` are the teacher's for their first view, `targets` int64 [N] the labels of the dataset. Several teachers count as
-    the mean of their probabilities.
+    the mean of their probabilities. Labels that are wrong at random lie anywhere in the teacher's ranking of the other
+    classes, labels of samples that it has not learned yet near its top: the share of wrong ones is that of labels in the
+    lower half of the classes, over the share of the other classes that are there.
     """
     from torch import softmax
 
-    correct = confidence = 0.0
+    correct = confidence = low = 0.0
     for part in np.split(ids, range(CHUNK, len(ids), CHUNK)):
         probs = softmax(labels[part, 0], dim=2).mean(0).numpy()
         correct += float((probs.argmax(1) == targets[part]).sum())
         confidence += float(probs.max(1).sum())
+        of_label = np.take_along_axis(probs, targets[part][:, None], axis=1)
+        low += float(((probs > of_label).sum(1) >= math.ceil(classes / 2)).sum())
+    wrong = low / len(ids) * (classes - 1) / (classes // 2)
     return Regime(
         kept_per_class=len(ids) / classes, epochs=epochs, agreement=round(correct / len(ids), 6),
-        confidence=round(min(1.0, confidence / len(ids)), 6),
+        confidence=round(min(1.0, confidence / len(ids)), 6), wrong_labels=round(min(1.0, wrong), 6),
     )  # fmt: skip
 
 

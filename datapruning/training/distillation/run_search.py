@@ -72,7 +72,7 @@ class SearchPlan:
     """Where probes branch off, and how long they are.
 
     `ids` int64 are what shared prefix and probes train on: the kept samples without the held-out ones. The run has
-    `num_steps` and sees about `num_samples`.
+    `num_steps` and sees about `num_samples`; `cost`, in trainings, is the most that all probes cost together.
     """
 
     validation: ValidationSet
@@ -83,6 +83,7 @@ class SearchPlan:
     probe_steps: int
     probe_epochs: int
     num_samples: int
+    cost: float
 
 
 def plan_search(training_run: TrainingRun, space_size: int, *, subset_is_random: bool) -> SearchPlan | None:
@@ -113,7 +114,7 @@ def plan_search(training_run: TrainingRun, space_size: int, *, subset_is_random:
     probe_steps = min(num_steps - prefix_steps, max(1, round(probe_samples * steps_per_epoch / len(kept))))
     return SearchPlan(
         validation, ids, prefix_epochs, prefix_steps, num_steps, probe_steps,
-        math.ceil(probe_steps / prefix_steps_per_epoch), samples,
+        math.ceil(probe_steps / prefix_steps_per_epoch), samples, cost,
     )  # fmt: skip
 
 
@@ -134,7 +135,7 @@ class Search:
         Returns the candidate that is chosen, and the record of the search without its views.
         """
         plan, proposal, validation = self._plan, self._proposal, self._plan.validation
-        search = CandidateSearch(proposal, validation.weights, self._context.recipe.kd.max_probes)
+        search = self._candidate_search()
         self._train_prefix()
         info(
             f"KD weight: after {plan.prefix_epochs} epochs, up to {search.max_probes} probes of "
@@ -164,6 +165,13 @@ class Search:
             validation_size=len(validation.ids), early_teacher_gain=self._early_gain(known), labels=labels,
             samples_seen=cost.samples_seen, evaluated=cost.evaluated, flops=cost.flops or 0, cost=trainings,
         )  # fmt: skip
+
+    def _candidate_search(self) -> CandidateSearch:
+        plan, max_probes = self._plan, self._context.recipe.kd.max_probes
+        probe_cost = plan.cost / min(len(self._proposal.space), max_probes)
+        if self._source.teacher_ages.count(1.0) > 1:
+            probe_cost = 0.0  # who names several teachers to choose from wants them compared
+        return CandidateSearch(self._proposal, plan.validation.weights, max_probes, probe_cost)
 
     def _early_gain(self, known: Posterior) -> float | None:
         """By how many points the chosen teacher is expected to be better than the first, where it is an early one."""

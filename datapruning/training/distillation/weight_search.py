@@ -185,12 +185,13 @@ class WeightSearch:
         """
         targets = to_integers(validation_labels, "validation_labels")
         weights = to_weights(validation_weights, len(targets))
-        probe, search = self.probe(len(targets)), CandidateSearch(self.proposal, weights, self._max_probes)
+        probe, cost = self.probe(len(targets)), self.cost(len(targets))
+        search = CandidateSearch(self.proposal, weights, self._max_probes, cost / self._max_probes)
         store = None if folder is None else TrialStore(Path(folder), self._identity(targets, weights))
         info(
             f"{self.proposal.describe()}\nKD weight: after {len(self.prefix):,} of {self._num_steps:,} steps, up to "
             f"{search.max_probes} probes of {len(probe):,} steps, validated on {len(targets):,} samples, at most "
-            f"{self.cost(len(targets)):.2f} trainings{'; it does not resume' if store is None else ''}"
+            f"{cost:.2f} trainings{'; it does not resume' if store is None else ''}"
         )
         state = self._train_prefix(train, store)
         while (candidate := search.next_candidate()) is not None:

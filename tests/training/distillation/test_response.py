@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from datapruning.runs.training_records import LABELS_ONLY, Augmentation, Candidate
+from datapruning.training.distillation.candidate_search import CandidateSearch, Proposal
 from datapruning.training.distillation.response import (
     Probes,
     correlations,
@@ -119,3 +120,28 @@ def test_a_probe_states_its_standard_error() -> None:
     probe = evaluate_probe(Candidate(weight=0.3, temperature=2.0), correct, np.full(400, 1 / 400), 10, 1.5)
     assert probe.accuracy == 75
     assert probe.stderr == pytest.approx(100 * np.sqrt(0.75 * 0.25 / 400), abs=1e-3)
+
+
+def test_where_labels_alone_are_proposed_the_best_candidate_with_a_teacher_is_probed() -> None:
+    expected = np.array([3.0 if candidate.labels_only else 2 * candidate.weight for candidate in SPACE])
+    search = CandidateSearch(Proposal(LABELS_ONLY, SPACE, expected, None, ()), np.full(4000, 1 / 4000), 3, probe_cost=1.0)
+    probed = []
+    while (candidate := search.next_candidate()) is not None:
+        probed.append(candidate)
+        [correct] = marks([0.6 if candidate.labels_only else 0.7])
+        search.add(evaluate_probe(candidate, correct, np.full(4000, 1 / 4000), 1, 1.0), correct)
+    assert [candidate.weight for candidate in probed] == [0.0, 1.0]
+    assert SPACE[search.posterior().best].weight == 1
+
+
+@pytest.mark.parametrize("rate", [0.4, 0.6])
+def test_a_search_stops_sooner_where_a_probe_costs_more(rate: float) -> None:
+    """Probes that differ little leave little to gain, which a longer training would gain as well."""
+    counts = []
+    for probe_cost in (0.001, 0.05, 1.0):
+        search = CandidateSearch(Proposal(PROPOSED, SPACE, FAVOUR, None, ()), np.full(4000, 1 / 4000), 10, probe_cost)
+        while (candidate := search.next_candidate()) is not None:
+            [correct] = marks([rate - 0.03 * candidate.labels_only])
+            search.add(evaluate_probe(candidate, correct, np.full(4000, 1 / 4000), 1, 1.0), correct)
+        counts.append(len(search.results))
+    assert counts[0] > counts[1] >= counts[2] == 2  # the proposal and labels alone are probed in any case

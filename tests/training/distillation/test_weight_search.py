@@ -144,7 +144,7 @@ class FileLoop(Loop):
 
 def test_a_killed_search_resumes_from_its_folder(tmp_path: Path) -> None:
     uninterrupted = search_with().run(FileLoop(tmp_path).train, FileLoop(tmp_path).evaluate, VALIDATION)
-    first, second = FileLoop(tmp_path, limit=3), FileLoop(tmp_path)
+    first, second = FileLoop(tmp_path, limit=2), FileLoop(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         search_with().run(first.train, first.evaluate, VALIDATION, folder=tmp_path / "search")
     decision = search_with().run(second.train, second.evaluate, VALIDATION, folder=tmp_path / "search")
