@@ -1,8 +1,8 @@
 """Atomic writes: a reader sees the old file or the new one, never half of one."""
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,22 +16,21 @@ def atomic_write(path: Path, need: float | None = None) -> Iterator[Path]:
     """Yield a temporary path next to `path`; on success flush and rename it, on any exception remove it.
 
     A reader of `path` sees the old file or the new one, never half of one. `need`: its size in bytes, for the message.
-    Where several processes run one program, process 0 alone calls it (`main_only`).
+    The file has the permissions of any new one, as the umask says. Where several processes run one program, process 0 alone
+    calls it (`main_only`).
 
     Raises:
         DiskFull: the disk is full. InvalidFile: the folder cannot be written.
     """
     with report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        temporary.open("xb").close()
     try:
         with report_disk_full(path, need):
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

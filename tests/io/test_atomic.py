@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,17 @@ def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path, error: type[Bas
         temporary.write_text("half")
         raise error
     assert [p.read_text() for p in tmp_path.iterdir()] == ([] if old is None else [old])
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_has_the_permissions_that_the_umask_gives(tmp_path: Path, umask: int, mode: int) -> None:
+    path, before = tmp_path / "file", os.umask(umask)
+    try:
+        write_text(path, "text")
+        write_npz(path.with_suffix(".npz"), {"a": np.arange(3)}, {})
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()] == [mode, mode]
 
 
 def test_a_reader_sees_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:
