@@ -117,7 +117,8 @@ def test_the_smallest_data_are_scored_selected_and_trained_on(dprune: Dprune, tm
 
 
 def test_one_sample_is_one_line(expect_refusal: Callable[..., str], tmp_path: Path) -> None:
-    arrays = {f"{role}_images": np.full((1, 8, 8, 1), 99, np.uint8) for role in ("train", "test")}
+    image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1)
+    arrays = {f"{role}_images": image for role in ("train", "test")}
     np.savez(tmp_path / "data.npz", **arrays, train_labels=np.zeros(1, int), test_labels=np.zeros(1, int))
     for words in (("teach",), ("score", "--scorer", "el2n"), ("train", "--fraction", "1")):
         assert "data has 1 readable training samples; 2 or more are needed" in expect_refusal(*words, *OPTIONS)
