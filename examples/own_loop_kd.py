@@ -2,9 +2,9 @@
 
     python examples/own_loop_kd.py
 
-One training on all the data is recorded; it gives the scores and the teacher. A student is then trained on a fifth of the
-data, first with the labels alone, then with the teacher's soft labels of the same augmented images. It takes about 25
-seconds on a CPU.
+One training on all the data is recorded; it gives the scores and the teacher. Students are then trained on a tenth of the
+data, first with the labels alone, then with the teacher's soft labels of the same augmented images. A student so small
+depends on its seed: the accuracies are means over two. It takes about 30 seconds on a CPU.
 """
 
 import numpy as np
@@ -16,7 +16,8 @@ from torchvision.transforms import v2
 
 import datapruning as dp
 
-FRACTION = 0.2
+FRACTION = 0.1
+SEEDS = (1, 2)
 
 
 class Digits(Dataset):
@@ -85,8 +86,8 @@ def accuracy(network, dataset):
     return 100 * torch.cat(correct).mean().item()
 
 
-def main(teacher_epochs=6, epochs=20):
-    """Train the teacher and both students, and print their accuracies."""
+def main(teacher_epochs=6, epochs=40):
+    """Train the teacher and the students, and print their accuracies."""
     order = np.random.default_rng(0).permutation(1797)
     resize = v2.Resize(16, antialias=True)
     train_set = Digits(order[:1438], v2.Compose([v2.RandomCrop(8, padding=1), resize]))
@@ -100,12 +101,13 @@ def main(teacher_epochs=6, epochs=20):
 
     scores = dp.score_recording("recording", "aum")
     kept = dp.select(scores, FRACTION, strategy="ccs").indices
-    student = train(new_network(seed=1), Subset(WithIds(train_set), kept), epochs, labels_alone)
-    print(f"student, {len(kept):,} samples, labels alone: {accuracy(student, test_set):.1f}%")
+    students = [train(new_network(seed), Subset(WithIds(train_set), kept), epochs, labels_alone) for seed in SEEDS]
+    print(f"students, {len(kept):,} samples, labels alone: {np.mean([accuracy(s, test_set) for s in students]):.1f}%")
 
     soft_labels = dp.soft_labels(teacher, train_set, kept, num_views=8)
-    student = train(new_network(seed=1), soft_labels.dataset(), epochs, dp.KDLoss(weight=0.9, temperature=4))
-    print(f"student, {len(kept):,} samples, with the teacher: {accuracy(student, test_set):.1f}%")
+    with_teacher = dp.KDLoss(weight=0.9, temperature=4)
+    students = [train(new_network(seed), soft_labels.dataset(), epochs, with_teacher) for seed in SEEDS]
+    print(f"students, {len(kept):,} samples, with the teacher: {np.mean([accuracy(s, test_set) for s in students]):.1f}%")
 
 
 if __name__ == "__main__":
