@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from datapruning.cli.main import run
 from datapruning.data.dataset import Dataset, Split
@@ -23,6 +24,9 @@ from datapruning.utils import predicted_time
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start
 torch.set_num_threads(1)  # small networks are not faster with two threads, and much slower on a busy machine
+
+settings.register_profile("project", deadline=None)  # no test depends on how busy the machine is
+settings.load_profile("project")
 
 IS_NEAR_CHANCE = accuracy.is_near_chance
 FAST = (

@@ -20,7 +20,7 @@ from datapruning.io.npz import write_npz
 FINITE = st.floats(width=32, allow_nan=False)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arrays.arrays(np.float32, 120, elements=FINITE), st.none() | arrays.arrays(np.float32, 120, elements=FINITE))
 def test_scores_round_trip(tmp_path: Path, small_dataset: Dataset, values: Any, stderr: Any) -> None:
     scores = Scores(values, ScoresMetadata(**common_fields(small_dataset), scorer="custom"), stderr)

@@ -20,7 +20,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile, InvalidValue, UserError
 from datapruning.io.npz import write_npz
 
-QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 IDS = st.lists(st.integers(0, 119), min_size=1, unique=True)
 
 

@@ -134,7 +134,7 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_le
 KEYS = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.dictionaries(KEYS, st.dictionaries(KEYS, VALUES, max_size=3), max_size=3))
 def test_toml_round_trip(tables: dict[str, dict[str, Any]]) -> None:
     parsed = tomllib.loads(to_toml(tables))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from datapruning.data.batching import batch_sizes, evaluation_batches, training_batches
 
 id_lists = st.lists(st.integers(0, 10_000), min_size=1, max_size=120, unique=True)
-laws = settings(deadline=None, max_examples=60)
+laws = settings(max_examples=60)
 
 
 @given(id_lists, st.integers(1, 50), st.integers(0, 5), st.integers(0, 5))

@@ -76,7 +76,7 @@ def test_the_fingerprint_is_pinned(digits: Dataset) -> None:
 
 
 @given(st.integers(1, 60), st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 3]), st.integers(0, 99))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_channel_stats_are_those_of_float64(count: int, height: int, width: int, channels: int, seed: int) -> None:
     train = split_of(count, (height, width, channels), seed)
     mean, std = data_of(train, split_of(2, (height, width, channels))).channel_stats

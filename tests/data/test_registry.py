@@ -329,7 +329,7 @@ def test_a_truncated_npz_is_refused(tmp_path: Path, share: float) -> None:
 
 
 @given(st.booleans(), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_a_damaged_byte_is_detected_or_harmless(packed: bool, position: float, flip: int) -> None:
     stream, expected = io.BytesIO(), arrays()
     (np.savez_compressed if packed else np.savez)(stream, **expected)

@@ -73,7 +73,7 @@ def test_blocks_are_all_samples_in_order(tmp_path: Path, monkeypatch: pytest.Mon
     np.testing.assert_array_equal(np.concatenate(parts, 1), values)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 60), st.integers(1, 25), st.integers(0, 99))
 def test_any_batching_and_order_records_the_same(
     tmp_path_factory: pytest.TempPathFactory, total: int, batch: int, seed: int

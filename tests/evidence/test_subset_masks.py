@@ -27,7 +27,7 @@ def test_every_mask_has_included_and_held_out_samples(inside: float) -> None:
     assert 0 < out < parts <= 20
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(20, 300), st.floats(0.05, 0.95), st.integers(0, 2**32 - 1), st.integers(0, 3))
 def test_each_sample_is_held_out_equally_often_in_a_block(total: int, inside: float, seed: int, block: int) -> None:
     labels = np.random.default_rng(total).integers(0, 7, total)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from datapruning.evidence.dynamics import window_means, window_squares, window_std
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 30), st.data())
 def test_windows_equal_numpy(rows: int, data: st.DataObject) -> None:
     length = data.draw(st.integers(1, rows))

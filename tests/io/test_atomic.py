@@ -19,7 +19,7 @@ from datapruning.io.disk_space import format_bytes
 from datapruning.io.json import read_json, write_json
 from datapruning.io.npz import read_npz, write_npz
 
-QUICK = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 META = {"format": "test", "numbers": [1, 2.5], "words": 'ü"\\\n'}
 
 

@@ -37,7 +37,7 @@ def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return selected, folder, content(selected.read(folder))
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), data=st.data())
 def test_a_changed_file_is_refused_in_one_line_or_reads_as_before(
     reader: tuple[Reader, Path, str], seed: int, data: st.DataObject
@@ -54,7 +54,7 @@ def test_a_changed_file_is_refused_in_one_line_or_reads_as_before(
     assert outcome not in FAULTS, reason
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32))
 def test_changes_are_reproducible_and_never_empty(seed: int) -> None:
     original = bytes(range(256)) * 2

@@ -22,7 +22,7 @@ MAX_EXAMPLES = 400
 """In which a planted fault is found."""
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.randoms(use_true_random=False))
 def test_an_input_opens_to_its_arrays_or_names_the_culprit(rng: random.Random) -> None:
     with tempfile.TemporaryDirectory() as folder:

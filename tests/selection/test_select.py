@@ -22,7 +22,7 @@ from tests.helpers.strategy_cases import make_scores
 
 RANKING = ("top", "random", "window")
 """Strategies that only rank, so that any score will do; the others have tests of their own."""
-LAW = settings(deadline=None, max_examples=60)
+LAW = settings(max_examples=60)
 
 
 @st.composite
@@ -91,7 +91,7 @@ def test_permuted_samples_give_the_permuted_subset(order: list[int], fraction: s
     assert sorted(moved[after]) == kept.tolist()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 100), st.sampled_from(["0.01", "0.3", "0.77", "1"]))
 def test_the_strategy_random_is_the_top_of_the_scorer_random(small_dataset: Dataset, seed: int, fraction: str) -> None:
     by_scorer = select(dp.score(small_dataset, "random", seed=seed), fraction)

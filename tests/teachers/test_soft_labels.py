@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datapruning.api.teach import teach
@@ -26,7 +26,6 @@ from tests.helpers.read_only import read_only
 MakeContext = Callable[..., Context]
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(0, 5000), min_size=1, max_size=400), st.sampled_from([1, 4, 32, 256]))
 def test_every_id_is_in_its_fixed_row(ids: set[int], rows: int) -> None:
     batches = row_batches(np.array(sorted(ids)), rows)

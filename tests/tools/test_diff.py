@@ -41,7 +41,7 @@ def scores_of(data: Dataset, values: Any) -> Scores:
     return Scores(np.asarray(values, np.float32), ScoresMetadata(**common_fields(data), scorer="generated", seed=0))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(IDS, IDS)
 def test_the_overlap_is_that_of_sets(small_dataset: Dataset, a: list[int], b: list[int]) -> None:
     lines = compare_subsets(subset_of(small_dataset, a), subset_of(small_dataset, b))

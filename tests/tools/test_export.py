@@ -29,7 +29,7 @@ from tests.conftest import CommandResult, fast_options
 Dprune = Callable[..., CommandResult]
 ExpectRefusal = Callable[..., str]
 FAST = fast_options()
-QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CLASSES = ("cat", "big, dog")
 
 

@@ -105,7 +105,7 @@ def test_the_expected_gradient_is_that_of_all_samples() -> None:
     np.testing.assert_allclose((draws[:, easy] == 0).mean(0), int(0.4 * easy.sum()) / easy.sum(), atol=0.04)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(2, 60), st.floats(0, 0.9), st.integers(0, 2**32 - 1), st.integers(0, 99), st.floats(0.1, 5))
 def test_weights_sum_to_n_and_at_least_two_samples_remain(
     n: int, share: float, seed: int, epoch: int, spread: float

@@ -13,7 +13,7 @@ from datapruning.training.losses import DistillationLoss
 from tests.training.test_losses import Fixed, batch_of, case
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.floats(0.01, 1), st.floats(0.5, 50), st.integers(1, 3), st.floats(0, 1))
 def test_it_is_the_loss_of_our_own_training(
     seed: int, weight: float, temperature: float, teachers: int, smoothing: float

@@ -64,7 +64,7 @@ def batch_of(labels: NDArray[np.int64]) -> Batch:
     return Batch(torch.empty(0), torch.from_numpy(labels), np.arange(len(labels)))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0.5, 20), st.integers(1, 3), st.booleans())
 def test_objective_equals_the_formula(seed: int, weight: float, temperature: float, teachers: int, trust: bool) -> None:
     student, teacher, labels = case(seed, teachers)

@@ -30,7 +30,7 @@ def test_order_and_digest_are_pinned() -> None:
 
 
 @given(id_lists, keys, st.randoms())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_the_hash_of_an_id_does_not_depend_on_other_ids(ids: list[int], key: list[int], random: object) -> None:
     everyone = np.array(ids)
     some = np.array(random.sample(ids, max(1, len(ids) // 2)))  # type: ignore[attr-defined]
@@ -51,7 +51,7 @@ def test_hashes_do_not_collide_and_every_bit_is_fair() -> None:
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1), st.integers(1, 2**31))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_below_is_the_exact_multiply_and_shift(values: list[int], limit: int) -> None:
     numbers = bounded_ints(np.array(values, U64), limit)
     assert numbers.tolist() == [((v >> 32) * limit) >> 32 for v in values]
@@ -67,7 +67,7 @@ def test_below_is_uniform(limit: int) -> None:
 
 
 @given(id_lists, st.integers(0, 100), st.randoms())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_shuffled_is_a_permutation_whatever_order_it_was_given(ids: list[int], key: int, random: object) -> None:
     other = list(ids)
     random.shuffle(other)  # type: ignore[attr-defined]

@@ -64,7 +64,7 @@ policies = st.builds(
 
 
 @given(policies, st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 3]), st.integers(0, 9), st.integers(0, 2**40))
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_views_equal_the_slow_reference(
     policy: AugmentPolicy, height: int, width: int, channels: int, epoch: int, first: int
 ) -> None:
@@ -76,7 +76,7 @@ def test_views_equal_the_slow_reference(
 
 
 @given(st.lists(st.integers(0, 39), min_size=1, max_size=60), st.integers(1, 20), st.integers(0, 7))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_view_does_not_depend_on_the_batch(ids: list[int], size: int, epoch: int) -> None:
     views, images = bound(EVERYTHING), random_images(40)
     expected = views.apply(torch.from_numpy(images), np.arange(40), epoch)
@@ -97,7 +97,7 @@ def test_views_repeat_after_v_epochs_and_not_before() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(0, 2**40))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_alternate_flips_show_both_sides_in_two_views(seed: int, first: int) -> None:
     views, ids = bound(AugmentPolicy(alternate_flips=True, num_views=6, seed=seed)), first + np.arange(400)
     flips = np.stack([views.sample_params(ids, view, 8, 8)[:, 2] for view in range(6)])

@@ -53,7 +53,7 @@ def box(*sides: int) -> NDArray[np.int64]:
     st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32), st.integers(0, 5),
     st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), st.tuples(st.floats(0.1, 9), st.floats(0.1, 9)),
 )  # fmt: skip
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_boxes_are_inside_the_image(
     height: int, width: int, seed: int, view: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> None:
@@ -156,7 +156,7 @@ def test_pixels_worked_out_by_hand() -> None:
     st.tuples(st.integers(1, 9), st.integers(1, 20), st.integers(1, 20), st.integers(1, 4)),
     st.integers(1, 24), st.integers(1, 24), st.integers(0, 99), st.integers(1, 2000),
 )  # fmt: skip
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_the_kernel_gives_the_bits_of_the_torch_operations(
     shape: tuple[int, int, int, int], height: int, width: int, seed: int, chunk: int
 ) -> None:

@@ -50,7 +50,7 @@ def look(views: Augmentation, ids: Any, epoch: int = 1) -> tuple[Batch, torch.Te
     return next(views.read(loader_of(), [np.array(ids)], epoch))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.sampled_from([0.1, 0.6, 1.0]), st.integers(0, 6), st.lists(st.sampled_from(KEPT.tolist()), min_size=1, max_size=40)
 )

@@ -46,7 +46,7 @@ def views_of(prob: float, alpha: float = 1.0, cutmix: float = 0.0, kept: Any = K
     return views.for_subset(kept, CutMixPolicy(prob=cutmix), MixupPolicy(prob=prob, alpha=alpha))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.sampled_from([(0.0, 0.5), (0.5, 0.5), (0.3, 0.2), (0.0, 1.0)]), st.sampled_from([0.2, 1.0, 3.0]), st.integers(0, 6),
     st.lists(st.sampled_from(KEPT.tolist()), min_size=1, max_size=40),

@@ -32,7 +32,7 @@ def both(policy: AugmentPolicy, images: torch.Tensor, epoch: int) -> tuple[torch
     return by_kernel, by_torch
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 12), st.integers(1, 4)),
     st.booleans(),
@@ -66,7 +66,7 @@ def test_images_that_are_not_contiguous_are_read_right() -> None:
     assert torch.equal(by_kernel, by_torch)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 12), st.integers(1, 4)), st.integers(0, 99))
 def test_boxes_are_pasted_as_by_the_torch_operations(shape: tuple[int, int, int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)

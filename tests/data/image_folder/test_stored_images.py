@@ -56,7 +56,7 @@ def test_a_lazy_array_behaves_like_an_array(stored: tuple[LazyImages, np.ndarray
 
 
 @given(st.lists(st.integers(-COUNT, COUNT - 1), max_size=40))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_any_list_of_numbers(stored: tuple[LazyImages, np.ndarray], indices: list[int]) -> None:
     index = np.array(indices, np.int64)
     np.testing.assert_array_equal(stored[0][index], stored[1][index])

@@ -65,7 +65,7 @@ id_batches = st.lists(st.lists(st.integers(0, COUNT - 1), max_size=80), max_size
 
 
 @given(id_batches)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_both_loaders_give_the_same_bits_for_any_ids(both: tuple[Loader, Loader], batches: list[list[int]]) -> None:
     wanted = [np.array(ids, np.int64) for ids in batches]
     for ids, one, other in zip(wanted, both[0].read(wanted), both[1].read(wanted), strict=True):

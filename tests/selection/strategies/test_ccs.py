@@ -54,7 +54,7 @@ def test_of_equal_scores_the_cut_off_takes_the_lower_ids() -> None:
     assert sorted(kept_ids("ccs", [3, 3, 3, 3, 1, 2], 4, cutoff=0.4)) == [2, 3, 4, 5]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(SIZES)
 def test_budgets_are_exact_fit_their_strata_and_never_fall(sizes: list[int]) -> None:
     before = np.zeros(len(sizes), np.int64)

@@ -70,7 +70,7 @@ def test_a_negative_pick_raises_its_neighbours() -> None:
     assert greedy(graph, np.array([5.0, 4.0, -6.0]), 0.0, 3).tolist() == [0, 1, 2]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 40), st.integers(1, 6), st.sampled_from([0.0, 0.1, 1.0]))
 def test_it_picks_what_the_slow_copy_picks(seed: int, count: int, k: int, gamma: float) -> None:
     rng = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ from datapruning.utils.fraction import kept_count
 from tests.helpers.strategy_cases import CASES, FRACTIONS, StrategyCase, kept_ids, make_case, make_scores
 
 ALL = find_strategies()
-LAW = settings(deadline=None, max_examples=40)
+LAW = settings(max_examples=40)
 SOFT = {"ccs": {"cutoff": 0}}
 """Settings under which every fraction can be kept."""
 EVERY = pytest.mark.parametrize("strategy", sorted(ALL))

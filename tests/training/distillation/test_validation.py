@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datapruning.errors import InvalidValue
@@ -17,7 +17,6 @@ from datapruning.training.distillation.validation import (
 from datapruning.utils.cost import FORWARD_PASS_COST
 
 
-@settings(deadline=None)
 @given(st.integers(3, 300), st.floats(0.01, 1), st.integers(1, 100), st.integers(0, 5), st.booleans())
 def test_validation_samples_are_never_trained_on(total: int, share: float, count: int, seed: int, alike: bool) -> None:
     kept = np.sort(np.random.default_rng(seed).choice(total, min(total, max(3, round(share * total))), replace=False))

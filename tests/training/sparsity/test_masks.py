@@ -98,7 +98,7 @@ def test_a_floor_is_kept_by_every_layer_and_the_count_is_exact() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.integers(1, 64), st.sampled_from([1, 3])), min_size=1, max_size=8))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_erdos_renyi_kernel_keeps_the_share_and_more_of_small_layers(layers: list[tuple[int, int, int]]) -> None:
     shapes = [(out, inputs, side, side) for out, inputs, side in layers]
     sizes = np.array([np.prod(shape) for shape in shapes])
@@ -135,7 +135,7 @@ def test_layer_scope_prunes_the_same_fraction_in_each_layer() -> None:
     assert masks.tensors["1.weight"].tolist() == [False, True, True, False]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=30), min_size=1, max_size=4),
     st.floats(0.05, 0.95), st.floats(0.05, 0.95),
@@ -150,7 +150,7 @@ def test_counts_are_exact_and_rounds_are_nested(layers: list[list[float]], one: 
     assert all((first.tensors[name] | ~second.tensors[name]).all() for name in scores)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.lists(st.sampled_from([0.0, -0.0, 0.25, 0.5, 1.0, 3.0]), min_size=1, max_size=40), min_size=1, max_size=4),
     st.floats(0.05, 0.95), st.floats(0.05, 0.95), st.sampled_from(["global", "layer"]),
