@@ -58,7 +58,7 @@ def read_ids(path: str | Path) -> Array:
             continue
         if not ID.fullmatch(line.strip()):  # int() takes "1_000" and digits of any script
             raise InvalidFile(f"{path}, line {number}: {line.strip()[:40]!r} is no sample id")
-        ids.append(int(line))
+        ids.append(int(line.strip()))  # int() alone takes fewer characters for blanks than strip()
     return np.array(ids, np.int64)
 
 

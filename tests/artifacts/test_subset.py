@@ -227,3 +227,10 @@ def test_other_files_of_ids_are_refused(tmp_path: Path) -> None:
     for path in [*tmp_path.iterdir(), tmp_path / "absent"]:
         with pytest.raises(InvalidFile, match=path.name):
             read_ids(path)
+
+
+@pytest.mark.parametrize("blank", ["\x1f", "\u00a0", "\u3000"])
+def test_ids_may_stand_beside_any_blank(tmp_path: Path, blank: str) -> None:
+    for name in ("ids.txt", "ids.csv"):
+        (tmp_path / name).write_text(f"12{blank}\n{blank}3\n", encoding="utf-8")
+        assert read_ids(tmp_path / name).tolist() == [12, 3]
