@@ -86,6 +86,11 @@ class Regrets(NamedTuple):
     costs: list[float]
 
 
+def accuracies(rows: Mapping[str, Row], configs: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Test accuracies in percent of the configurations that have a row, in their order."""
+    return [_accuracy(rows, config) for config in configs if _has(rows, config)]
+
+
 def best_point(
     rows: Mapping[str, Row], cell: Cell, runs: Sequence[tuple[str, int]], points: Sequence[Point]
 ) -> Point | None:

@@ -19,7 +19,7 @@ import datapruning as dp
 from benchmarks.class_sets import JUDGED_PRIOR, open_context, train_student
 from benchmarks.committed import CommittedRows, run_rows
 from benchmarks.common import mean_spread, publish, table
-from benchmarks.kd_grid import Cell, Point, fixed
+from benchmarks.kd_grid import Cell, Point, accuracies, fixed
 from datapruning.runs.training_records import Candidate
 from datapruning.teachers.load import load_teacher
 from datapruning.teachers.prepare import TeacherLabelSource
@@ -72,14 +72,13 @@ def main() -> None:
     teachers = [{"teacher_model": TEACHER, "teacher_samples": samples} for samples in TEACHER_SAMPLES.values()]
     students = [student(teacher, point, seed) for seed in SEEDS for teacher in TEACHER_SAMPLES for point in POINTS]
     run_rows(NAME, [*teachers, *students], run_row, __doc__)
-    results = {key: row["result"] for key, row in CommittedRows(NAME).read().items()}
+    rows = CommittedRows(NAME).read()
     lines = []
     for teacher, config in zip(TEACHER_SAMPLES, teachers, strict=True):
-        described = results.get(config_hash(config, 16))
-        if described is None:
+        if config_hash(config, 16) not in rows:
             continue
-        keys = [[config_hash(student(teacher, point, seed), 16) for seed in SEEDS] for point in POINTS]
-        measured = [[results[key]["test_accuracy"] for key in of_point if key in results] for of_point in keys]
+        described = rows[config_hash(config, 16)]["result"]
+        measured = [accuracies(rows, [student(teacher, point, seed) for seed in SEEDS]) for point in POINTS]
         regime, proposed = described["regime"], Candidate(**described["proposed"])
         lines.append([
             teacher, f"{described['train_accuracy']:.1f}", f"{described['test_accuracy']:.1f}", f"{regime['agreement']:.3f}",

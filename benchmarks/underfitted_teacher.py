@@ -13,10 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.class_sets import train_student
-from benchmarks.committed import run_rows
+from benchmarks.committed import CommittedRows, run_rows
 from benchmarks.common import mean_spread, publish, table
-from benchmarks.kd_grid import Cell, Point, fixed
-from datapruning.utils.hashing import config_hash
+from benchmarks.kd_grid import Cell, Point, accuracies, fixed
 
 DATA = "cifar100:0-39"
 SITUATIONS = (("random", 100_000), ("wrong", 320_000), ("random", 60_000))
@@ -40,11 +39,11 @@ def main() -> None:
         student(condition, samples, point, seed)
         for seed in SEEDS for condition, samples in SITUATIONS for point in POINTS
     ]  # fmt: skip
-    rows = {config_hash(row["config"], 16): row["result"] for row in run_rows(NAME, configs, train_student, __doc__)}
+    run_rows(NAME, configs, train_student, __doc__)
+    rows = CommittedRows(NAME).read()
     lines = []
     for condition, samples in SITUATIONS:
-        keys = [[config_hash(student(condition, samples, point, seed), 16) for seed in SEEDS] for point in POINTS]
-        measured = [[rows[key]["test_accuracy"] for key in of_point if key in rows] for of_point in keys]
+        measured = [accuracies(rows, [student(condition, samples, point, seed) for seed in SEEDS]) for point in POINTS]
         labels = "right" if condition == "random" else "20% wrong"
         lines.append([labels, f"{samples:,}", *(mean_spread(values) if values else "" for values in measured)])
     body = (
