@@ -100,7 +100,8 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(INTERRUPTED, "interrupted; the same command resumes")
     except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         is_in_the_way = isinstance(error, FileExistsError) and os.path.isfile(error.filename)
-        return _fail(2, f"{error.filename}: {error.strerror}" + is_in_the_way * ", a file where a folder is needed")
+        reason = ", a file where a folder is needed" if is_in_the_way else ""
+        return _fail(2, f"{error.filename}: {error.strerror}{reason}")
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             return _fail(2, f"{error.filename}: {error.strerror}")

@@ -118,8 +118,11 @@ def _find_pairs(folders: dict[str, Path]) -> tuple[list[Path], list[Path]]:
     pairs = sorted(trains.keys() & tests.keys())
     if not pairs:
         return [], []
-    found = tests[pairs[0]]
-    return [path for pair in pairs for path in trains[pair]], [found[known] for known in TEST_FOLDERS if known in found]
+    test_by_role = tests[pairs[0]]
+    return (
+        [path for pair in pairs for path in trains[pair]],
+        [test_by_role[role] for role in TEST_FOLDERS if role in test_by_role],
+    )
 
 
 def _without_filler(word: str) -> str:
