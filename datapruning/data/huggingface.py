@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import DatasetSpec
-from datapruning.data.image_folder.class_files import TEST_FOLDERS
 from datapruning.data.image_folder.image_files import ImageFiles, files_at, read_image_bytes
 from datapruning.data.image_folder.image_folder import decoded_dataset
 from datapruning.data.image_folder.scan import check_holdout, split_holdout
+from datapruning.data.image_folder.splits import TEST_FOLDERS
 from datapruning.errors import InvalidFile, MissingPackage, first_line
 from datapruning.utils.names import expand_user
 

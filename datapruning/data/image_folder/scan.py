@@ -19,13 +19,12 @@ from datapruning.data.image_folder.annotations import annotated_images, find_ann
 from datapruning.data.image_folder.class_files import (
     IMAGE_SUFFIXES,
     FolderNotes,
-    find_splits,
-    find_wrapped,
     has_folders,
     list_classes,
     walk_images,
 )
 from datapruning.data.image_folder.image_files import ImageFiles, files_at
+from datapruning.data.image_folder.splits import find_splits, find_wrapped
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.utils.console import info
 from datapruning.utils.hashing import config_hash

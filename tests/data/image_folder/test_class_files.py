@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 import datapruning as dp
-from datapruning.data.image_folder.class_files import FolderNotes, find_splits, walk_images
+from datapruning.data.image_folder.class_files import FolderNotes, walk_images
 from datapruning.data.image_folder.decode import decode
 from datapruning.data.image_folder.pixel_modes import CorruptImage
 from datapruning.data.image_folder.scan import scan_image_folder
+from datapruning.data.image_folder.splits import find_splits
 from datapruning.errors import InvalidFile
 from tests.helpers.image_files import make_image_folder, write_image
 
