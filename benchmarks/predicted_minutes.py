@@ -4,7 +4,7 @@
 
 Each command runs on the digits in an empty folder. Counted is the time from its line `time: about ...` to its end. On the
 busy machine a process for each core computes without end beside it. `--toy` runs each once, for a few epochs, and prints.
-About an hour on 2 cores, which nothing else may use.
+About half an hour on 2 cores, which nothing else may use.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from benchmarks.common import publish, table
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS: dict[str, tuple[str, str]] = {
-    "teach": ("teach --epochs 200", "teach --epochs 20"),
-    "score, proxies": ("score --scorer el2n,aum --set proxy.epochs=80", "score --scorer el2n,aum --set proxy.epochs=8"),
+    "teach": ("teach --epochs 100", "teach --epochs 20"),
+    "score, proxies": ("score --scorer el2n,aum --set proxy.epochs=40", "score --scorer el2n,aum --set proxy.epochs=8"),
     "score, an ensemble": (
-        "score --scorer memorization --set ensemble.num_members=20",
+        "score --scorer memorization --set ensemble.num_members=10",
         "score --scorer memorization --set ensemble.num_members=4 --set ensemble.subset_fraction=0.5 "
         "--set ensemble_member.epochs=8",
     ),
     "train, KD weight 0.9": (
-        "train --fraction 0.5 --kd-weight 0.9 --epochs 200",
+        "train --fraction 0.5 --kd-weight 0.9 --epochs 100",
         "train --fraction 0.5 --kd-weight 0.9 --epochs 20 --set teacher.epochs=10",
     ),
     "train, KD weight auto": (
-        "train --fraction 0.3 --kd-weight auto --epochs 200",
+        "train --fraction 0.3 --kd-weight auto --epochs 100",
         "train --fraction 0.3 --kd-weight auto --epochs 20 --set teacher.epochs=10",
     ),
     "sweep, 2 workers": (
-        "sweep --fractions 0.1,0.3 --kd-weights 0,0.9 --seeds 2 --jobs 2 --epochs 80",
+        "sweep --fractions 0.1,0.3 --kd-weights 0,0.9 --seeds 2 --jobs 2 --epochs 40",
         "sweep --fractions 0.1,0.3 --kd-weights 0,0.9 --seeds 1 --jobs 2 --epochs 10 --set teacher.epochs=10",
     ),
 }
