@@ -120,7 +120,7 @@ def measure_masks(criterion: str) -> dict[str, float]:
                 sizes = {name: weight.shape for name, weight in prunable(model).items()}
                 saliency = {n: torch.rand(size, generator=generator, dtype=torch.float64) for n, size in sizes.items()}
             chosen_from = time.process_time()
-            kept, _ = keep_largest(saliency, sparsity, "global", kept)
+            kept, _ = keep_largest(saliency, sparsity, kept)
             seconds["saliency"] += chosen_from - started
             seconds["threshold"] += time.process_time() - chosen_from
             del saliency

@@ -2,14 +2,16 @@
 
     python -m benchmarks.gpu speed [--seconds 560] [--out FOLDER] [--toy]
     DPRUNE_DATA=... python -m benchmarks.gpu data [--seconds 560] [--out FOLDER] [--graph] [--toy]
+    DPRUNE_DATA=... python -m benchmarks.gpu epsd [--seconds 560] [--out FOLDER] [--toy]
     python -m benchmarks.gpu report
 
 `speed` needs no data: images a second of ResNet-18 on images of 32x32 in bf16, against the fastest bare loop; whether steps
 as CUDA graphs give the weights of ordinary steps; waits of the host; seconds of a mask; one NCCL process. `data` trains on
-`$DPRUNE_DATA/cifar100.npz` (rows of `benchmarks.gpu_students`, the fast recipe, scores, members of an ensemble). The most
-important rows come first, and each is written to `FOLDER/gpu.rows.jsonl` when it is made; a row that would not end in time
-is left out. `--toy` makes the same rows on a CPU with a tiny network. `scripts/gpu.sh` prepares what a machine without
-network needs. `report` writes the table from the committed rows.
+`$DPRUNE_DATA/cifar100.npz` (rows of `benchmarks.gpu_students`, the fast recipe, scores, members of an ensemble); `epsd`
+trains ResNet-18 there with 95% of its weights removed. The most important rows come first, and each is written to
+`FOLDER/gpu.rows.jsonl` when it is made; a row that would not end in time is left out. `--toy`
+makes the same rows on a CPU with a tiny network. `scripts/gpu.sh` prepares what a machine without network needs. `report`
+writes the table from the committed rows.
 """
 
 from __future__ import annotations
@@ -90,7 +92,17 @@ DATA = [
       for fraction, samples, weight in STUDENTS[2:]),
     {"row": "members", "count": 8},
 ]  # fmt: skip
-PLANNED_SECONDS = {"speed": 45, "equal": 25, "waits": 20, "mask": 30, "nccl": 15, "student": 130, "members": 60}
+SPARSE_SAMPLES = 1_500_000
+EPSD = [
+    {"row": "sparse", "criterion": criterion, "method": method} for criterion, method in (
+        ("none", "none"), ("epsd", "cs-kd"), ("snip", "cs-kd"), ("synflow", "none"), ("synflow", "cs-kd"), ("none", "cs-kd"),
+    )
+]  # fmt: skip
+"""Students with 95% of the weights removed by a criterion, or dense ones, trained with a method of self-distillation."""
+PARTS = {"speed": SPEED, "data": DATA, "epsd": EPSD}
+PLANNED_SECONDS = {
+    "speed": 45, "equal": 25, "waits": 20, "mask": 30, "nccl": 15, "student": 130, "members": 60, "sparse": 120,
+}  # fmt: skip
 """What a row may take; a row is begun if so much time is left."""
 COMMAND = "bash scripts/gpu.sh"
 
@@ -117,6 +129,7 @@ class Bench:
         rows: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "speed": self.speed, "equal": self.equal, "waits": self.waits, "mask": self.mask, "nccl": self.nccl,
             "student": self.student, "fast recipe": self.fast_recipe, "scores": self.scores, "members": self.members,
+            "sparse": self.sparse,
         }  # fmt: skip
         return rows[config["row"]](config)
 
@@ -291,6 +304,17 @@ class Bench:
         seconds = result.seconds.train
         return {"seconds": seconds, "test_accuracy": result.test_accuracy, "samples_seen": result.samples_seen}
 
+    def sparse(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Accuracy and seconds of a student that is pruned at its start, or of a dense one."""
+        from benchmarks.gpu_students import SETTINGS as STUDENT_SETTINGS
+
+        context = self.cifar100("cifar100", *STUDENT_SETTINGS, f"self_distill.method={config['method']}")
+        if config["criterion"] != "none":
+            context = context.with_sparsity(0.95, criterion=config["criterion"])
+        result = dp.train(context, fraction=1, kd_weight=0, samples=2000 if self.toy else SPARSE_SAMPLES).result
+        row = {"test_accuracy": result.test_accuracy, "samples_seen": result.samples_seen, "train": result.seconds.train}
+        return row | ({"kept": result.sparsity.kept, "prune": result.costs.prune.seconds} if result.sparsity else {})
+
     def scores(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Seconds of several scores, whose evidence is shared."""
         context = self.cifar100("cifar100", "evidence.runs=1", *(("evidence.early_epoch=1",) if self.toy else ()))
@@ -386,7 +410,7 @@ def report() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["speed", "data", "report"])
+    parser.add_argument("part", choices=[*PARTS, "report"])
     parser.add_argument("--seconds", type=float, default=560.0, help="time for all rows of this call")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of gpu.rows.jsonl")
     parser.add_argument("--graph", action="store_true", help="trainings of `data` run their steps as CUDA graphs")
@@ -400,7 +424,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as workspace:
         bench = Bench(Path(workspace), toy=args.toy, graph=args.graph)
-        run_rows(SPEED if args.part == "speed" else DATA, bench, CommittedRows("gpu", args.out), args.seconds)
+        run_rows(PARTS[args.part], bench, CommittedRows("gpu", args.out), args.seconds)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 #   bash scripts/gpu.sh prepare DATA   here: DATA has unpack.py, cifar100-*.xz and cifar100-class-names.json
 #   bash scripts/gpu.sh 1 [OUT]        there, with .gpu1/: speed, which needs no data
 #   bash scripts/gpu.sh 2 [OUT] [...]  there, with .gpu2/ and the .gpu1/ of the first call: CIFAR-100 (--graph: with CUDA graphs)
+#   bash scripts/gpu.sh epsd [OUT]     there, with both: pruned students (EPSD), in place of 2
 #
 # .gpu1/ and .gpu2/ are git-ignored, and below 64 MiB each. Rows are in OUT/gpu.rows.jsonl, by default ./gpu-out.
 set -euo pipefail
@@ -40,15 +41,15 @@ prepare)
     install_wheels
     exec python3 -m benchmarks.gpu speed --out "${2:-gpu-out}" "${@:3}"
     ;;
-2)
+2 | epsd)
     install_wheels
     cp -n .gpu2/*.xz .gpu1/
     mkdir -p .gpu1/data
     [ -f .gpu1/data/cifar100.npz ] || python3 .gpu1/unpack.py .gpu1/data --only cifar100 --pieces .gpu1
-    exec python3 -m benchmarks.gpu data --out "${2:-gpu-out}" "${@:3}"
+    exec python3 -m benchmarks.gpu "${1/#2/data}" --out "${2:-gpu-out}" "${@:3}"
     ;;
 *)
-    sed -n '2,8p' "$0"
+    sed -n '2,9p' "$0"
     exit 2
     ;;
 esac

@@ -37,7 +37,8 @@ class SparsityConfig(Table):
         fresh_inner_batches: take other samples in each inner step; false: those of the first saliency batch.
         match_gradients: weigh the self-distillation term so that its gradient is as long as that of the rest.
         scope: "global": one threshold for the network; "layer": the same fraction in every layer; "erk": larger fractions
-            of larger layers (the Erdős–Rényi kernel of Evci et al. 2020).
+            of larger layers (the Erdős–Rényi kernel of Evci et al. 2020); "synflow": of each layer as much as SynFlow
+            removes of it (Tanaka et al. 2020), the criterion decides within the layers.
         floor: with "global", every layer keeps at least this share of what it would keep under "layer".
         rounds: 1: at once; more: in so many rounds, the fraction kept falling by the same factor. 0: as suits the
             criterion: 5 for "epsd" (measured: docs/epsd.md), 100 for "synflow" (its paper), 1 for the others.
@@ -53,7 +54,7 @@ class SparsityConfig(Table):
     batches: Annotated[int, between(1, 100_000)] = 1
     fresh_inner_batches: bool = False
     match_gradients: bool = False
-    scope: Literal["global", "layer", "erk"] = "global"
+    scope: Literal["global", "layer", "erk", "synflow"] = "global"
     floor: Share = 0.0
     rounds: Count = 0
 

@@ -11,6 +11,7 @@ from datapruning.experiments.sweep.shared_artifacts import SCORE_SEED, estimate_
 from datapruning.experiments.sweep.spec import AUTO, StudentSpec
 from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.variants import student_context
+from datapruning.experiments.workers.pool import start_seconds
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_epochs, planned_samples
 from datapruning.utils.console import info
@@ -69,15 +70,16 @@ def print_plan(context: Context, status: SweepStatus, local_jobs: int, num_retri
         )
 
 
-def sweep_seconds(context: Context, status: SweepStatus, jobs: int) -> dict[str, float]:
-    """Seconds of each part of a sweep that is left, with `jobs` workers on this machine."""
+def sweep_seconds(context: Context, status: SweepStatus, jobs: int | None) -> dict[str, float]:
+    """Seconds of each part of a sweep that is left, with `jobs` workers on this machine; None: in this process."""
+    start = 0.0 if jobs is None else start_seconds()
     students, grid, recipe = status.remaining_students, status.grid, context.recipe
     parts = evidence_seconds(context, evidence_scorers(students), SCORE_SEED)
     if any(spec.needs_recipe_teacher for spec in students):
         from datapruning.teachers.train import teacher_seconds
 
         parts["teacher"] = teacher_seconds(context, 0)
-    workers = max(1, min(jobs, len(students), available_cpus() // context.threads))
+    workers = max(1, min(jobs or 1, len(students), available_cpus() // context.threads))
     of_students = dict.fromkeys(("soft labels", "student", "search", "self teacher"), 0.0)
     subsets = {(spec.teacher, spec.fraction, spec.scorer, spec.seed) for spec in students if spec.kd_weight != 0}
     for teacher in {teacher for teacher, *_ in subsets}:
@@ -90,6 +92,7 @@ def sweep_seconds(context: Context, status: SweepStatus, jobs: int) -> dict[str,
         own = student_seconds(student_context(context, spec), grid.kept(spec.fraction), weight)
         for name, seconds in own.items():
             of_students[name] += seconds
+    parts["start of the workers"] = start
     return parts | {name.replace("student", "students"): seconds / workers for name, seconds in of_students.items()}
 
 

@@ -150,7 +150,7 @@ def sweep(
     num_retried = status.clear_failures() if retry_failed else 0
     print_plan(local, status, 0 if workers.is_remote else jobs or 1, num_retried)
     teacher_paths = {key: str(path) for key, (_, path) in named.items()}
-    with nullcontext() if workers.is_remote else predict_time(partial(sweep_seconds, context, status, jobs or 1)):
+    with nullcontext() if workers.is_remote else predict_time(partial(sweep_seconds, context, status, jobs)):
         if status.remaining and not workers.is_remote:
             prepare_shared(context, status.remaining_students, status.trials(), allow_weak_teacher=allow_weak_teacher)
         if status.remaining and jobs is None:

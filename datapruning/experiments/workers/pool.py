@@ -26,6 +26,16 @@ EXIT_TIMEOUT = 3.0
 """Seconds that workers get to exit by themselves once no trial is left."""
 KILL_TIMEOUT = 10.0
 """Seconds that a worker of this machine gets to end on SIGTERM before it is killed."""
+MAX_START = 10.0
+"""Seconds that a worker is expected to need at most until its first trial."""
+
+
+def start_seconds() -> float:
+    """Seconds that workers of this machine are expected to need until their first trial.
+
+    A worker imports and opens what this process has imported and opened: the processor time of this one is taken.
+    """
+    return min(time.process_time(), MAX_START)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from datapruning.evidence.members import open_member_trials
 from datapruning.evidence.own_embeddings import open_embeddings
 from datapruning.experiments.workers.launcher import LOCAL, Launcher, find_launcher, has_device, open_worker_context
 from datapruning.experiments.workers.monitor import StoreStatus, watch
+from datapruning.experiments.workers.pool import start_seconds
 from datapruning.experiments.workers.task import Task, check_reopens, record_context
 from datapruning.io.trial_store import FailedTrial, Trial, TrialFn, TrialStore
 from datapruning.runs.context import Context
@@ -90,7 +91,8 @@ def score_all(
     workers = min(jobs or 1, max(1, available_cpus() // context.threads)) if use_workers else 1
 
     def seconds() -> dict[str, float]:
-        parts = evidence_seconds(context, missing, seed)
+        start = {"start of the workers": start_seconds()} if use_workers else {}
+        parts = start | evidence_seconds(context, missing, seed)
         return {name: value / workers if name == "ensemble" else value for name, value in parts.items()}
 
     with nullcontext() if resolved_launcher.is_remote else predict_time(seconds):

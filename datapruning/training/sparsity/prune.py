@@ -22,6 +22,7 @@ from datapruning.training.reproducibility import StepRNG, isolated_rng
 from datapruning.training.self_distillation.cs_kd import ClassPairs
 from datapruning.training.sparsity.connectivity import find_cut_layer
 from datapruning.training.sparsity.criteria import CRITERIA, DATA_FREE, SaliencyInputs
+from datapruning.training.sparsity.layer_counts import layer_counts
 from datapruning.training.sparsity.masks import MASKS_FILE, Masks, format_count, load_masks
 from datapruning.training.sparsity.meta_gradient import SaliencyBatch, SaliencyLoss
 from datapruning.training.sparsity.prunable import layer_table, prunable
@@ -96,9 +97,10 @@ def prune_at_init(
     try:
         with isolated_rng(context.device):  # dropout must not depend on earlier draws
             rng.seed_step(0)
-            for sparsity in sparsity_schedule(settings.sparsity, rounds):
+            counts = layer_counts(inputs, rounds)
+            for sparsity, by_layer in zip(sparsity_schedule(settings.sparsity, rounds), counts, strict=True):
                 saliency = CRITERIA[settings.criterion](inputs._replace(masks=kept))
-                kept, protected = keep_largest(saliency, sparsity, settings.scope, kept, settings.floor)
+                kept, protected = keep_largest(saliency, sparsity, kept, counts=by_layer, floor=settings.floor)
     finally:
         model.train(was_training)
     assert kept is not None
@@ -153,7 +155,8 @@ def load_or_make_masks(
         info(f"pruning: using {path}, {masks}")
         return PruningResult(masks, metadata.sparsity, metadata.cost)
     initialize_from_images(model, context.loader("train"), ids, context.views)
-    task_loss = student_loss if settings.loss == "kd" else CrossEntropy(recipe.train.label_smoothing)
+    # Labels are not smoothed, as in SNIP and ProsPr: criteria then differ by the term of self-distillation alone.
+    task_loss = student_loss if settings.loss == "kd" else CrossEntropy()
     pruned = prune_at_init(context, model, ids, task_loss, seed, self_teacher)
     pruned.masks.save(path, pruned.record, pruned.cost)
     return pruned

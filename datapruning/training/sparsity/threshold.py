@@ -1,4 +1,4 @@
-"""From saliencies to masks: the largest are kept, over the whole network or layer by layer, on the saliencies' device."""
+"""From saliencies to masks: the largest are kept, over the whole network or in each layer, on the saliencies' device."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,16 +25,20 @@ def count_kept(total: int, sparsity: float) -> int:
 
 
 def keep_largest(
-    saliency: Saliency, sparsity: float, scope: str = "global", previous: Kept | None = None, floor: float = 0.0
+    saliency: Saliency,
+    sparsity: float,
+    previous: Kept | None = None,
+    *,
+    counts: Sequence[int] | None = None,
+    floor: float = 0.0,
 ) -> tuple[Kept, list[str]]:
     """Keep the largest saliencies; of equal ones, the weight that comes first in the network.
 
-    The share `sparsity` is removed, over the whole network ("global"), in every layer ("layer"), or more of large layers
-    than of small ones ("erk", see `erdos_renyi_kernel`); what the round before (`previous`) removed stays removed. A layer
-    that would lose all its weights under "global" keeps its strongest one, so that signals pass; with a `floor` it keeps
-    at least that share of what it would keep under "layer". The count stays, as the globally weakest others are removed
-    instead. Returns what is kept, and the names of layers that would have lost all. The host waits for a GPU twice,
-    however many layers there are.
+    The share `sparsity` is removed over the whole network; what the round before (`previous`) removed stays removed. A
+    layer that would lose all its weights keeps its strongest one, so that signals pass; with a `floor` it keeps at least
+    that share of what it would keep if the same share of each layer was removed. The count stays, as the globally weakest
+    others are removed instead. With `counts` each layer keeps its own count, whatever the sparsity. Returns what is kept,
+    and the names of layers that would have lost all. The host waits for a GPU twice, however many layers there are.
 
     Raises:
         DataPruningError: a saliency that is not finite.
@@ -50,11 +54,8 @@ def keep_largest(
     sizes = [values.numel() for values in saliency.values()]
     parts = torch.split(flat, sizes)
     empty: list[str] = []
-    if scope == "layer":
-        keep = [_largest(part, count_kept(len(part), sparsity)) for part in parts]
-    elif scope == "erk":
-        densities = erdos_renyi_kernel([tuple(values.shape) for values in saliency.values()], sparsity)
-        keep = [_largest(part, max(1, round(len(part) * d))) for part, d in zip(parts, densities, strict=True)]
+    if counts is not None:
+        keep = [_largest(part, count) for part, count in zip(parts, counts, strict=True)]
     else:
         for part in parts if floor else ():
             part.masked_fill_(_largest(part, max(1, round(floor * count_kept(len(part), sparsity)))), torch.inf)
@@ -68,25 +69,6 @@ def keep_largest(
             keep = list(torch.split(_largest(flat, num_kept), sizes))
     shaped = zip(saliency.items(), keep, strict=True)
     return {name: kept.view(values.shape) for (name, values), kept in shaped}, empty
-
-
-def erdos_renyi_kernel(shapes: Sequence[tuple[int, ...]], sparsity: float) -> list[float]:
-    """The share of the weights that each layer keeps, so that 1 - `sparsity` of all are kept.
-
-    Shares are proportional to the sum of a weight's dimensions over their product (the Erdős–Rényi kernel of Evci et al.
-    2020, "Rigging the Lottery", section 3); layers whose share would exceed 1 keep all their weights.
-    """
-    sizes = np.array([np.prod(shape) for shape in shapes], float)
-    raw = np.array([sum(shape) for shape in shapes]) / sizes
-    dense = np.zeros(len(shapes), bool)
-    wanted = (1 - sparsity) * sizes.sum()
-    while not dense.all():
-        scale = max(0.0, wanted - sizes[dense].sum()) / (raw * sizes)[~dense].sum()
-        too_large = ~dense & (raw * scale > 1)
-        if not too_large.any():
-            return np.where(dense, 1.0, raw * scale).tolist()  # type: ignore[no-any-return]
-        dense |= too_large
-    return [1.0] * len(shapes)
 
 
 def to_masks(kept: Kept) -> Masks:

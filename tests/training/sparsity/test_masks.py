@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,16 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.models import create_model
 from datapruning.training.sparsity import threshold
+from datapruning.training.sparsity.criteria import SaliencyInputs, random, synflow
+from datapruning.training.sparsity.layer_counts import erdos_renyi_kernel, layer_counts
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks, format_count, load_masks
+from datapruning.training.sparsity.meta_gradient import SaliencyLoss
 from datapruning.training.sparsity.prunable import layer_table, prunable
 from datapruning.training.sparsity.threshold import (
     SELECTION_SAMPLE,
     Saliency,
     count_kept,
-    erdos_renyi_kernel,
     keep_largest,
     sparsity_schedule,
     to_masks,
@@ -38,7 +41,8 @@ def saliency(*layers: list[float]) -> dict[str, Tensor]:
 def keep(scores: Saliency, sparsity: float, scope: str = "global", previous: Masks | None = None) -> tuple[Masks, list[str]]:
     """As `keep_largest`, with masks on the host."""
     kept = {name: torch.from_numpy(mask) for name, mask in previous.tensors.items()} if previous else None
-    largest, protected = keep_largest(scores, sparsity, scope, kept)
+    counts = [count_kept(len(layer), sparsity) for layer in scores.values()] if scope == "layer" else None
+    largest, protected = keep_largest(scores, sparsity, kept, counts=counts)
     return to_masks(largest), protected
 
 
@@ -88,7 +92,7 @@ def test_a_floor_is_kept_by_every_layer_and_the_count_is_exact() -> None:
     for sparsity in (0.5, 0.8, 0.9):
         for floor in (0.2, 0.5, 1.0):
             copies = {name: values.clone() for name, values in scores.items()}
-            largest, _ = keep_largest(copies, sparsity, "global", None, floor)
+            largest, _ = keep_largest(copies, sparsity, floor=floor)
             counts = [int(mask.sum()) for mask in largest.values()]
             least = count_kept(100, sparsity)
             assert sum(counts) == count_kept(300, sparsity)
@@ -114,25 +118,35 @@ def test_erdos_renyi_kernel_keeps_the_share_and_more_of_small_layers(layers: lis
         previous = densities
 
 
-def test_erk_scope_keeps_those_counts_in_any_number_of_rounds() -> None:
-    rng = np.random.default_rng(1)
-    scores = {name: torch.from_numpy(rng.random(shape)) for name, shape in {"a": (8, 3, 3, 3), "b": (32, 8, 3, 3)}.items()}
-    densities = erdos_renyi_kernel([tuple(values.shape) for values in scores.values()], 0.9)
+@pytest.mark.parametrize("scope", ["layer", "erk", "synflow"])
+def test_layers_keep_their_counts_in_any_number_of_rounds(scope: Literal["layer", "erk", "synflow"]) -> None:
+    model = create_model("tinynet8", (8, 8, 1), 10, seed=0)
+    config = SparsityConfig(sparsity=0.9, criterion="random", scope=scope)
+    inputs = SaliencyInputs(model, config, SaliencyLoss(), [], [], (1, 8, 8), 0)
+    sizes = [weight.numel() for weight in prunable(model).values()]
+    (at_once,) = layer_counts(inputs, 1)
     kept = None
-    for sparsity in sparsity_schedule(0.9, 4):
-        largest, _ = keep_largest(scores, sparsity, "erk", kept)
-        assert kept is None or all((largest[name] <= kept[name]).all() for name in scores)
+    for sparsity, counts in zip(sparsity_schedule(0.9, 4), layer_counts(inputs, 4), strict=True):
+        largest, _ = keep_largest(random(inputs), sparsity, kept, counts=counts)
+        assert [int(mask.sum()) for mask in largest.values()] == counts
+        assert kept is None or all((largest[name] <= kept[name]).all() for name in kept)
         kept = largest
+    assert counts == at_once
+    assert at_once is not None
+    assert sum(at_once) == pytest.approx(0.1 * sum(sizes), abs=len(sizes))
+    densities = np.array(at_once) / sizes
+    assert densities.std() < 0.02 if scope == "layer" else densities.max() > 3 * densities.min()
+
+
+def test_the_scope_synflow_keeps_of_each_layer_what_synflow_keeps() -> None:
+    model = create_model("tinynet8", (8, 8, 1), 10, seed=0)
+    config = SparsityConfig(sparsity=0.9, criterion="random", scope="synflow")
+    inputs = SaliencyInputs(model, config, SaliencyLoss(), [], [], (1, 8, 8), 0)
+    kept = None
+    for sparsity in sparsity_schedule(0.9, 100):
+        kept, _ = keep_largest(synflow(inputs._replace(masks=kept)), sparsity, kept)
     assert kept is not None
-    assert [int(mask.sum()) for mask in kept.values()] == [
-        max(1, round(values.numel() * density)) for values, density in zip(scores.values(), densities, strict=True)
-    ]
-
-
-def test_layer_scope_prunes_the_same_fraction_in_each_layer() -> None:
-    masks, _ = keep(saliency([9, 8, 7, 6], [1, 2, 1.5, 0]), 0.5, "layer")
-    assert masks.kept_by_layer == {"0.weight": 2, "1.weight": 2}
-    assert masks.tensors["1.weight"].tolist() == [False, True, True, False]
+    assert layer_counts(inputs, 5)[-1] == [int(mask.sum()) for mask in kept.values()]
 
 
 @settings(max_examples=40)

@@ -169,6 +169,16 @@ def test_masks_depend_only_on_the_seed(pruned_context: Context, tmp_path: Path) 
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_labels_are_not_smoothed_in_the_pruning_stage(pruned_context: Context, tmp_path: Path) -> None:
+    """As in SNIP and ProsPr, so that criteria differ by the term of self-distillation alone."""
+    results = [
+        dp.train(pruned_context.with_train(label_smoothing=value), fraction=0.5, kd_weight=0, out=tmp_path / str(value))
+        for value in (0.0, 0.5)
+    ]
+    digests = [run.result.sparsity.masks for run in results if run.result.sparsity is not None]
+    assert digests[0] == digests[1]
+
+
 def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path) -> None:
     assert dprune("train", *QUICK, "--sparsity", "0.95", "--criterion", "snip").code == 0
     folder, _ = student(tmp_path)
