@@ -2,19 +2,18 @@
 
     DPRUNE_DATA=... python -m benchmarks.dense_self_distillation [--jobs 2] [--report-only]
 
-Classes 0 to 49 of CIFAR-100 (25,000 images), fastnet32, recipe `cifar100-fast`, 150,000 samples seen, one seed a cell. The
-comparison of pruned networks (`epsd_cifar100`) is made where, and with what, it helps. About 1.5 core-hours.
+Classes 0 to 49 of CIFAR-100 (25,000 images), fastnet32-random-init, recipe `cifar100-fast`, 150,000 samples seen, one seed
+a cell. The comparison of pruned networks (`epsd_cifar100`) is made where, and with what, it helps. About 1.5 core-hours.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.class_sets import NETWORK
 from benchmarks.committed import run_rows
 from benchmarks.common import publish, table
 from benchmarks.fast_speed import PRECISION_TEXT
-from benchmarks.sparse_students import train_student
+from benchmarks.sparse_students import STUDENT, train_student
 from datapruning.utils.hashing import config_hash
 
 DATA, SAMPLES, SEED = "cifar100:0-49", 150_000, 10
@@ -42,7 +41,7 @@ def main() -> None:
         lines.append([method, *(f"{result['test_accuracy']:.2f}" if result else "" for result in results), compute])
     head = ["self-distillation", *(f"{float(fraction):.0%} of the data" for fraction in FRACTIONS), "TFLOP"]
     body = (
-        f"Classes 0 to 49 of CIFAR-100, {NETWORK}, recipe `cifar100-fast`, {SAMPLES:,} samples seen, seed {SEED}; test "
+        f"Classes 0 to 49 of CIFAR-100, {STUDENT}, recipe `cifar100-fast`, {SAMPLES:,} samples seen, seed {SEED}; test "
         "accuracy in percent, one run a cell. CS-KD and DLB pass more images through the network: see their compute. "
         f"{PRECISION_TEXT}\n\n{table(head, lines)}"
     )

@@ -2,8 +2,8 @@
 
     DPRUNE_DATA=... python -m benchmarks.epsd_cifar100 [--jobs 2] [--report-only]
 
-fastnet32, recipe `cifar100-fast`, all the data, 100,000 samples seen, seeds 0 to 2. The version of EPSD was chosen on other
-classes, data and seeds (`epsd_choice`). Differences are paired by seed. About 6 core-hours.
+fastnet32-random-init, recipe `cifar100-fast`, all the data, 100,000 samples seen, seeds 0 to 2. The version of EPSD was
+chosen on other classes, data and seeds (`epsd_choice`). Differences are paired by seed. About 6 core-hours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.committed import run_rows
 from benchmarks.common import mean_spread, publish, table
 from benchmarks.fast_speed import PRECISION_TEXT
 from benchmarks.kd_grid import interval
-from benchmarks.sparse_students import SMALL_NETWORK, train_student
+from benchmarks.sparse_students import SMALL_NETWORK, STUDENT, train_student
 from datapruning.utils.hashing import config_hash
 
 DATA, SEEDS, SAMPLES = "cifar100:50-99", (0, 1, 2), 100_000
@@ -81,7 +81,7 @@ def main() -> None:
             )
     head = ["pruned by", *(f"{sparsity:.0%} removed, {method}" for sparsity, method in columns)]
     body = (
-        f"Classes 50 to 99 of CIFAR-100, fastnet32, {SAMPLES:,} samples seen; test accuracy in percent, over seeds. "
+        f"Classes 50 to 99 of CIFAR-100, {STUDENT}, {SAMPLES:,} samples seen; test accuracy in percent, over seeds. "
         f"{PRECISION_TEXT}\n\n{table(head, lines)}\n\nEPSD with {METHOD} minus the others, paired by seed:\n\n"
         + table(["removed", "against", "difference", "95% interval"], comparisons)
     )

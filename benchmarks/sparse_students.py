@@ -30,17 +30,19 @@ from datapruning.training.sparsity.masks import MASKS_FILE, load_masks
 
 VALIDATION = 10_000
 """At most so many pruned-away samples are validated on."""
+STUDENT = f"{NETWORK}-random-init"
+"""The network, with convolutions that do not begin as the identity: criteria cannot rank weights that are 0."""
 SMALL_NETWORK = "benchmarks.sparse_students:fastnet6"
 
 
 def fastnet6(channels: int, classes: int) -> nn.Module:
     """A dense network with about as many weights as fastnet32 keeps where 95% are removed."""
-    return fastnet(channels, classes, width=6)
+    return fastnet(channels, classes, width=6, identity=False)
 
 
 def open_context(config: Mapping[str, Any], workspace: Path) -> Context:
     """The fast recipe with a configuration's settings, on one thread of the CPU."""
-    network = config.get("network", NETWORK)
+    network = config.get("network", STUDENT)
     precision = fast_precision()
     context = dp.open_context(
         open_set(config["data"]), recipe="cifar100-fast", device="cpu", loader="memory", workspace=workspace, threads=1,

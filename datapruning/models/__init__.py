@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MODELS = (
     "convnet", *(f"tinynet{width}" for width in (8, 16, 32, 64)), *(f"fastnet{width}" for width in (16, 32, 64, 128)),
+    *(f"fastnet{width}-random-init" for width in (16, 32, 64, 128)),
     "resnet18", "resnet34", "resnet50", "tinyresnet", *(f"resnet{depth}" for depth in (8, 20, 32, 44, 56, 110)),
     "wrn-16-2", "wrn-28-10", "wrn-40-2", "vgg16-bn",
 )  # fmt: skip

@@ -18,6 +18,7 @@ FACTORIES: dict[str, Factory] = {
     "convnet": convnet,
     **{f"tinynet{width}": partial(tinynet, width=width) for width in (8, 16, 32, 64)},
     **{f"fastnet{width}": partial(fastnet, width=width) for width in (16, 32, 64, 128)},
+    **{f"fastnet{width}-random-init": partial(fastnet, width=width, identity=False) for width in (16, 32, 64, 128)},
     **RESNETS,
     **{f"wrn-{depth}-{width}": partial(wide_resnet, depth=depth, width=width) for depth, width in WIDE_RESNETS},
     "vgg16-bn": vgg16_bn,

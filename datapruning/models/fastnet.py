@@ -70,15 +70,18 @@ class BiasNorm(nn.BatchNorm2d):
 
 
 class Group(nn.Module):
-    """3x3 convolution, 2x2 maximum, norm, GELU, 3x3 convolution, norm, GELU. The convolutions begin as the identity."""
+    """3x3 convolution, 2x2 maximum, norm, GELU, 3x3 convolution, norm, GELU.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    The convolutions begin as the identity, or with `identity` false at random, as torch draws them.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, identity: bool = True) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.norm1 = BiasNorm(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.norm2 = BiasNorm(outputs)
-        for conv in (self.conv1, self.conv2):
+        for conv in (self.conv1, self.conv2) if identity else ():
             nn.init.dirac_(conv.weight[: conv.in_channels].detach())
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -97,8 +100,13 @@ class GlobalMax(nn.Module):
         return maps.amax((2, 3))
 
 
-def fastnet(channels: int, classes: int, *, width: int) -> nn.Module:
-    """Groups of `width`, 2 * `width` and 2 * `width` channels; `width` 32 has 0.13 M weights at 10 classes."""
+def fastnet(channels: int, classes: int, *, width: int, identity: bool = True) -> nn.Module:
+    """Groups of `width`, 2 * `width` and 2 * `width` channels; `width` 32 has 0.13 M weights at 10 classes.
+
+    `identity`: convolutions begin as the identity. Most of their weights are then 0, which no saliency of a weight times a
+    gradient can rank: networks that are pruned at their start begin at random instead.
+    """
     first = WhiteningConv(channels)
-    groups = (Group(first.out_channels, width), Group(width, 2 * width), Group(2 * width, 2 * width))
+    widths = ((first.out_channels, width), (width, 2 * width), (2 * width, 2 * width))
+    groups = (Group(inputs, outputs, identity=identity) for inputs, outputs in widths)
     return nn.Sequential(first, nn.GELU(), *groups, GlobalMax(), nn.Linear(2 * width, classes, bias=False))

@@ -56,6 +56,16 @@ def test_convolutions_begin_as_the_identity() -> None:
     torch.testing.assert_close(group(maps), expected)
 
 
+@pytest.mark.parametrize("width", [16, 32])
+def test_random_initialisation_has_no_zeros_and_else_the_same_network(width: int) -> None:
+    identity, random = (create_model(f"fastnet{width}{end}", (16, 16, 3), 4, seed=3) for end in ("", "-random-init"))
+    shapes = [{name: tensor.shape for name, tensor in network.state_dict().items()} for network in (identity, random)]
+    assert shapes[0] == shapes[1]
+    weights = [torch.cat([weight.flatten() for weight in prunable(network).values()]) for network in (identity, random)]
+    assert (weights[0] == 0).float().mean() > 0.5
+    assert not (weights[1] == 0).any()
+
+
 def test_filters_and_scales_are_neither_trained_nor_pruned() -> None:
     model = create_model("fastnet16", (16, 16, 3), 4, seed=0)
     fixed = {name for name, weight in model.named_parameters() if not weight.requires_grad}

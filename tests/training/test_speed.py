@@ -57,7 +57,10 @@ def test_measuring_changes_no_bit(
         ("train --fraction 0.2 --scorer el2n", ["proxies", "teacher", "soft labels", "student", "search"]),
         ("score --scorer el2n,aum", None),
         ("label-issues", None),
-        ("sweep --fractions 0.1,0.2 --seeds 1 --kd-weights 0,1", ["teacher", "start of the workers", "soft labels", "students"]),
+        (
+            "sweep --fractions 0.1,0.2 --seeds 1 --kd-weights 0,1",
+            ["teacher", "start of the workers", "soft labels", "students"],
+        ),
         ("score --scorer memorization --set ensemble.num_members=8 --set ensemble.subset_fraction=0.5", None),
         ("advise --set train.epochs=1 --set teacher.epochs=1", ["reference", "first 3 pilots"]),
     ],

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
+from datapruning.models import MODELS
 from datapruning.models.flops import network_flops
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
@@ -33,6 +35,8 @@ from datapruning.utils.hashing import hash_permutation
 
 SALIENCY_KEY = 0x100C5
 GRASP_PER_CLASS = 10
+MAX_ZEROS = 0.1
+"""Share of weights that may be 0 at the start without a warning."""
 PASSES_PER_SAMPLE = {"full": 3.0, "first-order": 1.0}
 """Approximate cost of a sample in training passes: differentiating through a step costs two more."""
 
@@ -155,11 +159,22 @@ def load_or_make_masks(
         info(f"pruning: using {path}, {masks}")
         return PruningResult(masks, metadata.sparsity, metadata.cost)
     initialize_from_images(model, context.loader("train"), ids, context.views)
+    _warn_of_zeros(recipe.train.model, model, settings.criterion)
     # Labels are not smoothed, as in SNIP and ProsPr: criteria then differ by the term of self-distillation alone.
     task_loss = student_loss if settings.loss == "kd" else CrossEntropy()
     pruned = prune_at_init(context, model, ids, task_loss, seed, self_teacher)
     pruned.masks.save(path, pruned.record, pruned.cost)
     return pruned
+
+
+def _warn_of_zeros(name: str, model: nn.Module, criterion: str) -> None:
+    """Say so where many weights are 0 at the start: all criteria but a random one are a weight times something."""
+    weights = prunable(model).values()
+    share = int(torch.stack([(weight == 0).sum() for weight in weights]).sum()) / sum(weight.numel() for weight in weights)
+    if share > MAX_ZEROS and criterion != "random":
+        other = f"{name}-random-init"
+        advice = f"; take --model {other}, which begins at random" if other in MODELS else ""
+        info(f"warning: {share:.0%} of the weights of {name} are 0 at its start, and {criterion} cannot rank them{advice}")
 
 
 def sample_saliency_batches(

@@ -179,6 +179,18 @@ def test_labels_are_not_smoothed_in_the_pruning_stage(pruned_context: Context, t
     assert digests[0] == digests[1]
 
 
+@pytest.mark.parametrize(("model", "criterion", "warned"), [
+    ("fastnet16", "snip", True), ("fastnet16-random-init", "snip", False), ("fastnet16", "random", False),
+])  # fmt: skip
+def test_weights_that_no_criterion_can_rank_are_warned_of(
+    dprune: Dprune, model: str, criterion: str, *, warned: bool
+) -> None:
+    arguments = [*QUICK, "--model", model, "--sparsity", "0.5", "--criterion", criterion]
+    command = dprune("train", *arguments)
+    assert command.code == 0, command.err
+    assert ("are 0 at its start, and snip cannot rank them; take --model fastnet16-random-init" in command.err) == warned
+
+
 def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path) -> None:
     assert dprune("train", *QUICK, "--sparsity", "0.95", "--criterion", "snip").code == 0
     folder, _ = student(tmp_path)
