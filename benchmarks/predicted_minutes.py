@@ -1,9 +1,10 @@
 """What six commands say that they will take, and what they take, on a quiet and on a busy machine.
 
-    python -m benchmarks.predicted_minutes [--rounds 3] [--toy]
+    python -m benchmarks.predicted_minutes [--rounds 3] [--only "sweep, 2 workers"] [--toy]
 
 Each command runs on the digits in an empty folder. Counted is the time from its line `time: about ...` to its end. On the
-busy machine a process for each core computes without end beside it. `--toy` runs each once, for a few epochs, and prints.
+busy machine a process for each core computes without end beside it. `--only` measures one command again and leaves the
+other rows of the table. `--toy` runs each once, for a few epochs, and prints.
 About half an hour on 2 cores, which nothing else may use.
 """
 
@@ -21,7 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common import publish, table
+from benchmarks.common import RESULTS, publish, table
+from datapruning.io.json import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -47,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """What is measured, and the same for `--toy`."""
 LINE = re.compile(r"^time: about (?:(\d+) h )?(\d+) (s|min)")
+NAME = "predicted_minutes"
 BUSY = "while True: sum(range(1000))"
 
 
@@ -102,6 +105,11 @@ def busy_machine() -> Iterator[None]:
             process.wait()
 
 
+def as_measured(part: dict[str, list[list[float]]]) -> dict[str, list[Measured]]:
+    """The measurements of a part of the committed results."""
+    return {name: [Measured(*pair) for pair in pairs] for name, pairs in part.items()}
+
+
 def rows(results: dict[str, list[Measured]], others: dict[str, list[Measured]]) -> list[list[str]]:
     """A row a command: its predicted and its real seconds in each round, and the largest factor between them."""
 
@@ -115,14 +123,19 @@ def rows(results: dict[str, list[Measured]], others: dict[str, list[Measured]]) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=COMMANDS)
     parser.add_argument("--toy", action="store_true", help="a few epochs, once, without a result file")
     args = parser.parse_args()
-    commands = {name: texts[args.toy] for name, texts in COMMANDS.items()}
+    commands = {name: texts[args.toy] for name, texts in COMMANDS.items() if args.only in (None, name)}
     rounds = 1 if args.toy else args.rounds
     load = os.getloadavg()[0]
     quiet = {name: [measure(text) for _ in range(rounds)] for name, text in commands.items()}
     with busy_machine():
         busy = {name: [measure(text) for _ in range(rounds)] for name, text in commands.items()}
+    if args.only and not args.toy:
+        before = read_json(RESULTS / f"{NAME}.json")
+        quiet, busy = ({**as_measured(before[part]), **new} for part, new in (("quiet", quiet), ("busy", busy)))
+        commands, load = {**before["commands"], **commands}, before["load"]
     head = ["command", "quiet: predicted / real, s", "largest factor", "busy: predicted / real, s", "largest factor"]
     body = (
         f"Seconds from the line `time: about ...` to the end of the command, on the digits; {rounds} rounds. The load "
@@ -134,7 +147,7 @@ def main() -> None:
         print(body)
         return
     data = {"load": load, "quiet": quiet, "busy": busy, "commands": commands}
-    publish("predicted_minutes", "Predicted and real minutes", "python -m benchmarks.predicted_minutes", body, data)
+    publish(NAME, "Predicted and real minutes", "python -m benchmarks.predicted_minutes", body, data)
 
 
 if __name__ == "__main__":
