@@ -3,7 +3,7 @@
     DPRUNE_DATA=... python -m benchmarks.ready_made cifar100 fashion-mnist [--jobs 2] [--scorers random]
     python -m benchmarks.ready_made tiny-imagenet=FOLDER --device cuda --out scores
 
-Networks of the fast recipes, in bf16 where the processor has AMX: about 4.5 core-hours for both datasets of the first line;
+Networks of the fast recipes, in bf16 where the processor has AMX: about 4 core-hours for both datasets of the first line;
 how many minutes is measured and printed first. `$DPRUNE_DATA` holds FashionMNIST/ and cifar100.npz or torchvision's copy.
 NAME=PATH is a dataset elsewhere, with the options of `dp.open_dataset` (`imagenet=PATH?image-size=256&image-format=jpg`).
 Proxies and members of the ensemble resume, and a finished file stays: stop it and start it again as you like. `--toy` scores
@@ -59,7 +59,7 @@ class Plan:
 
 
 RUNS_OF_FAST = (
-    "evidence.runs=10", "evidence.full_runs=3", "evidence.early_epoch=2", "ensemble.num_members=30",
+    "evidence.runs=10", "evidence.full_runs=3", "evidence.early_epoch=2", "ensemble.num_members=20",
     "ensemble_member.epochs=6",
 )  # fmt: skip
 FASTNET16 = ("proxy.model=fastnet16", "ensemble_member.model=fastnet16")

@@ -13,25 +13,19 @@ wrong = rng.choice(digits.total, 40, replace=False)
 labels = digits.train.labels.copy()
 labels[wrong] = (labels[wrong] + rng.integers(1, 10, len(wrong))) % 10
 
-
-def save(path: str) -> None:
-    """Write the digits with the present labels."""
-    np.savez(
-        path, train_images=digits.train.images, train_labels=labels, test_images=digits.test.images,
-        test_labels=digits.test.labels,
-    )  # fmt: skip
-
-
-save("noisy.npz")
+np.savez(
+    "noisy.npz", train_images=digits.train.images, train_labels=labels, test_images=digits.test.images,
+    test_labels=digits.test.labels,
+)  # fmt: skip
 noisy = dp.open_dataset("noisy.npz")
 issues = dp.find_label_issues(noisy, count=40, out="label-issues.csv")
-scores = dp.score(noisy, "aum", out="aum.npz")
-for row in issues.rows:  # after a look at each: a suggestion is no verdict
-    if row.suggested is not None:
-        labels[row.id] = row.suggested
-corrected = int((labels[wrong] == digits.train.labels[wrong]).sum())
-print(f"{corrected} of {len(wrong)} wrong labels are right again")
+dp.score(noisy, "aum", out="aum.npz")
+with open("corrected.csv", "w") as file:  # after a look at each: a suggestion is no verdict
+    file.write("id,corrected\n")
+    file.writelines(f"{row.id},{row.suggested_name}\n" for row in issues.rows)
 
-save("corrected.npz")
-subset = dp.select("aum.npz", fraction=0.5, data=dp.open_dataset("corrected.npz"))
+corrected = dp.open_dataset("noisy.npz", corrected_labels="corrected.csv")
+right = int((corrected.train.labels[wrong] == digits.train.labels[wrong]).sum())
+print(f"{right} of {len(wrong)} wrong labels are right again")
+subset = dp.select("aum.npz", fraction=0.5, data=corrected)
 print(subset)

@@ -62,7 +62,7 @@ def adapt_scores(scores: Scores, data: Dataset) -> Scores:
     )
     is_moved = not np.array_equal(old_ids[is_used], np.flatnonzero(is_used)) or data.total != meta.total
     changes: dict[str, Any] = {
-        "dataset": data.name, "fingerprint": data.fingerprint, "total": data.total, "class_names": names,
+        "dataset": data.name, "spec": data.spec, "fingerprint": data.fingerprint, "total": data.total, "class_names": names,
         "set_aside": set_aside, "unreadable": tuple(map(int, data.corrupt_ids)) or None,
     }  # fmt: skip
     if is_moved:  # the rows of the evidence are of other ids

@@ -96,6 +96,12 @@ class DatasetOptions:
     allow_empty_classes: Annotated[
         bool, typer.Option("--allow-empty-classes", help="Take classes without a training sample.")
     ] = False
+    corrected_labels: Annotated[
+        str | None,
+        typer.Option(
+            help="A CSV with the columns id and corrected: other labels of some training samples.", show_default="none"
+        ),
+    ] = None
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the torchvision datasets.", show_default="$DPRUNE_DATA, else ./data")
     ] = None

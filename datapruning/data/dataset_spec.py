@@ -32,6 +32,7 @@ class DatasetSpec:
         labels_from: the smallest label in the file, which becomes 0; None: 0.
         pixel_range: "LOW..HIGH", the values of black and white in pixels that are not 8-bit numbers; None: not known.
         allow_empty_classes: take classes without a training sample.
+        corrected_labels: path of a CSV with other labels of some training samples, see `correct_labels`; None: no other.
     """
 
     name: str
@@ -43,6 +44,7 @@ class DatasetSpec:
     labels_from: int | None = None
     pixel_range: str | None = None
     allow_empty_classes: bool = False
+    corrected_labels: str | None = None
 
     def __post_init__(self) -> None:
         for field, option in OPTIONS.items():
@@ -203,6 +205,10 @@ OPTIONS: dict[str, DatasetOption] = {
         str, parse_range, "the pixel range is LOW..HIGH, the values of black and white, such as 0..1", (IMAGE_FILES, NPZ)
     ),
     "allow_empty_classes": DatasetOption(*_FLAG, "allow_empty_classes is True or False", (IMAGE_FILES, NPZ)),
+    "corrected_labels": DatasetOption(
+        str, lambda path: isinstance(path, str) and path and not {"&", "?", "\0"} & set(path),
+        "corrected labels are in a CSV whose path has neither & nor ?", (IMAGE_FILES, NPZ, ARRAYS),
+    ),
 }  # fmt: skip
 """Every option of a dataset, by the field of `DatasetSpec`, which is the parameter of `open_dataset` too."""
 OPTION_NAMES = tuple(map(option_name, OPTIONS))

@@ -3,10 +3,12 @@
 import importlib.util
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from datapruning.data.corrected_labels import correct_labels
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.dataset_spec import ARRAYS, IMAGE_FILES, NPZ, DatasetSpec, parse_dataset_spec
 from datapruning.data.flat_images import announce_flat_images
@@ -43,6 +45,7 @@ def open_dataset(
     labels_from: int | None = None,
     pixel_range: str | None = None,
     allow_empty_classes: bool = False,
+    corrected_labels: str | Path | None = None,
     workspace: str | Path = WORKSPACE,
     reuse: Sequence[str | Path] = (),
 ) -> Dataset:
@@ -64,11 +67,12 @@ def open_dataset(
         pixel_range: the values of black and white, such as "0..1" or "0..4095", of an `.npz` whose images are not 8-bit
             numbers, and of image files with more than 8 bits whose range the file does not say.
         allow_empty_classes: take classes without a training sample.
+        corrected_labels: a CSV with the columns id and corrected, other labels of training samples: see `correct_labels`.
         workspace: decoded images are kept in `cache` inside it.
         reuse: other workspaces, whose decoded images are used where `workspace` has none; nothing is written there.
 
     Raises:
-        UnknownName: no such dataset.
+        UnknownName: no such dataset, or a corrected label of a class that it does not have.
         InvalidFile: not found under `root`, a broken `.npz`, a folder that cannot be used, or a class without a training
             sample.
         InvalidValue: an option outside what is allowed, or of another kind of dataset.
@@ -79,10 +83,17 @@ def open_dataset(
     options = {
         "image_size": image_size, "holdout": holdout, "skip_unreadable": skip_unreadable, "image_format": image_format,
         "layout": layout, "labels_from": labels_from, "pixel_range": pixel_range, "allow_empty_classes": allow_empty_classes,
+        "corrected_labels": None if corrected_labels is None else os.fspath(corrected_labels),
     }  # fmt: skip
     spec = parse_dataset_spec(name).with_options(options)
     caches = [expand_user(folder) / "cache" for folder in (workspace, *reuse)]
-    data = _open(spec, expand_user(root or os.environ.get(ROOT_VARIABLE) or "data"), download, caches)
+    data = _open(
+        replace(spec, corrected_labels=None), expand_user(root or os.environ.get(ROOT_VARIABLE) or "data"), download, caches
+    )
+    if spec.corrected_labels is not None:
+        path = Path(os.path.abspath(expand_user(spec.corrected_labels)))
+        opened = parse_dataset_spec(data.spec)
+        data = replace(correct_labels(data, path), source=str(replace(opened, corrected_labels=str(path))))
     _check_classes(data, spec)
     announce_flat_images(data)
     return data

@@ -74,7 +74,9 @@ def _merged(named: DatasetSpec, recorded: DatasetSpec, path: Path) -> DatasetSpe
         if not _is_path(named.name) and not _is_path(recorded.name):
             raise IncompatibleInputs(f"{path} was made from {recorded.name}, not from {named.name}", parameter="data")
         return named  # a folder may have moved: its content is compared when it is open
-    for field, wanted in named.options.items():
+    options = dict(named.options)
+    corrected = options.pop("corrected_labels", recorded.corrected_labels)  # scores are adapted to labels changed since
+    for field, wanted in options.items():
         known = getattr(recorded, field)
         if wanted != known and not (known is None and wanted == OPTIONS[field].default):
             made_with = (
@@ -84,7 +86,7 @@ def _merged(named: DatasetSpec, recorded: DatasetSpec, path: Path) -> DatasetSpe
                 f"{path} was made from {recorded.name} {made_with}, not with {wanted}: leave it out, or make the file again",
                 parameter=field,
             )
-    return replace(named, **recorded.options)
+    return replace(named, **{**recorded.options, "corrected_labels": corrected})
 
 
 def _is_path(name: str) -> bool:

@@ -31,7 +31,7 @@ def test_corrected_labels_keep_the_scores_of_the_other_samples(
     run_example: RunExample, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = run_example("corrected_labels")
-    assert values["corrected"] > 30
+    assert values["right"] > 30
     relabelled = [row.id for row in values["issues"].rows]
     assert "40 of 1,438 samples have another label, 0 are new" in capsys.readouterr().err
     assert not np.intersect1d(values["subset"].indices, relabelled).size

@@ -308,6 +308,7 @@ def test_two_processes_decode_once(tmp_path: Path) -> None:
         DatasetSpec("x", 32, None, False, "jpg:85"),
         DatasetSpec("x.npz", layout="nchw", labels_from=1, pixel_range="-1..1", allow_empty_classes=True),
         DatasetSpec("x.npz", labels_from=0, pixel_range="0..0.1"),
+        DatasetSpec("digits", corrected_labels="/a b/c.csv"),
     ],
 )
 def test_dataset_specs_round_trip(spec: DatasetSpec) -> None:
