@@ -173,7 +173,7 @@ def _warn_of_zeros(name: str, model: nn.Module, criterion: str) -> None:
     share = int(torch.stack([(weight == 0).sum() for weight in weights]).sum()) / sum(weight.numel() for weight in weights)
     if share > MAX_ZEROS and criterion != "random":
         other = f"{name}-random-init"
-        advice = f"; take --model {other}, which begins at random" if other in MODELS else ""
+        advice = f"; take the network {other}, which begins at random" if other in MODELS else ""
         info(f"warning: {share:.0%} of the weights of {name} are 0 at its start, and {criterion} cannot rank them{advice}")
 
 

@@ -188,7 +188,7 @@ def test_weights_that_no_criterion_can_rank_are_warned_of(
     arguments = [*QUICK, "--model", model, "--sparsity", "0.5", "--criterion", criterion]
     command = dprune("train", *arguments)
     assert command.code == 0, command.err
-    assert ("are 0 at its start, and snip cannot rank them; take --model fastnet16-random-init" in command.err) == warned
+    assert ("are 0 at its start, and snip cannot rank them; take the network fastnet16-random-init" in command.err) == warned
 
 
 def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path) -> None:
