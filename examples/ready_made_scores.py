@@ -9,7 +9,7 @@ from pathlib import Path
 import datapruning as dp
 
 
-def choose(scores: str = "cifar100:random", fraction: float = 0.3) -> dp.Subset:
+def choose(scores: str = "cifar100:forgetting", fraction: float = 0.3) -> dp.Subset:
     """Keep a fraction of each class by ready-made scores; the subset is written to `subset.npz`."""
     return dp.select(scores, fraction, balance="class", out="subset.npz")
 
